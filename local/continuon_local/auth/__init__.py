@@ -1,0 +1,1 @@
+"""Firebase Authentication (Identity Toolkit and Secure Token REST calls), on SQLite."""

@@ -1,0 +1,1 @@
+"""Firestore over gRPC, on SQLite."""

@@ -1,0 +1,1 @@
+"""The functions host: codebases served by functions-framework, as production serves them."""

@@ -1,0 +1,1 @@
+"""The hosting gateway: static files and rewrites as firebase.json says."""

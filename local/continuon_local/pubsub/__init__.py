@@ -1,0 +1,1 @@
+"""Pub/Sub over gRPC, on SQLite."""

@@ -1,0 +1,1 @@
+"""Robot and notebook client of Continuon Cloud."""

@@ -1,0 +1,1 @@
+"""The small library every function, the relay and the robot client share."""
