@@ -1,0 +1,1 @@
+"""Proofs of identity, checked without any I/O: device keys, request signatures, claims, RURIs."""

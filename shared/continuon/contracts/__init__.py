@@ -1,0 +1,1 @@
+"""The requests, responses and documents that cross a boundary, as pydantic models."""
