@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 # --- Requests -----------------------------------------------------------------------------------
@@ -69,3 +70,77 @@ MAX_STEPS: Final = 1_000_000
 
 MAX_MEMBER_BYTES: Final = 4 * 1024**3
 """Of one file of an episode."""
+
+# --- The episode validator; sizes are absolute, never a ratio: an honest blank recording was
+# --- seen to compress 690-fold ------------------------------------------------------------------
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+EPISODE_MAX_LINE_BYTES: Final = 1 * MIB
+"""One line of a steps file. A step of the largest robot seen is 6 KiB; blobs go to files."""
+
+EPISODE_MAX_DEPTH: Final = 32
+"""Nesting of JSON arrays and objects. The format needs 6; readers on robots recurse."""
+
+EPISODE_MAX_METADATA_BYTES: Final = 256 * KIB
+"""`metadata.json`, which ends in a database document of at most 1 MiB."""
+
+EPISODE_MAX_MANIFEST_BYTES: Final = 8 * MIB
+"""`manifest.json`: 20,000 members at under 400 bytes an entry; it is held in memory."""
+
+EPISODE_MAX_STEPS: Final = MAX_STEPS
+"""Steps of an episode: 5.5 hours at 50 Hz; bounds the per-episode bookkeeping."""
+
+EPISODE_MAX_MEMBERS: Final = 20_000
+"""Files of an episode; their names and digests are held in memory (about 200 bytes each)."""
+
+EPISODE_MAX_MEMBER_BYTES: Final = MAX_MEMBER_BYTES
+"""One unpacked file of an episode."""
+
+EPISODE_MAX_BYTES: Final = 10 * GIB
+"""A whole episode, unpacked, and also the uploaded object itself."""
+
+EPISODE_MAX_DOCUMENT_BYTES: Final = 64 * MIB
+"""An episode as one JSON document. It has no blobs and is held in memory while it is checked."""
+
+EPISODE_MAX_PATH_BYTES: Final = 512
+"""Name of one file inside an episode; an object name in the store ends at 1,024 bytes."""
+
+EPISODE_MAX_FINDINGS_PER_CODE: Final = 50
+"""Problems or warnings listed under one code; the total is always counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the episode validator accepts; the defaults are the format's own limits.
+
+    Attributes:
+        line_bytes: Longest line of a steps file, in bytes.
+        depth: Deepest nesting of JSON arrays and objects.
+        metadata_bytes: Largest `metadata.json`.
+        manifest_bytes: Largest `manifest.json`.
+        steps: Most steps.
+        members: Most files.
+        member_bytes: Largest unpacked file.
+        episode_bytes: Largest sum of unpacked files, and largest uploaded object.
+        document_bytes: Largest single-document episode.
+        path_bytes: Longest file name, in bytes of UTF-8.
+        findings_per_code: Problems or warnings listed per code.
+    """
+
+    line_bytes: int = EPISODE_MAX_LINE_BYTES
+    depth: int = EPISODE_MAX_DEPTH
+    metadata_bytes: int = EPISODE_MAX_METADATA_BYTES
+    manifest_bytes: int = EPISODE_MAX_MANIFEST_BYTES
+    steps: int = EPISODE_MAX_STEPS
+    members: int = EPISODE_MAX_MEMBERS
+    member_bytes: int = EPISODE_MAX_MEMBER_BYTES
+    episode_bytes: int = EPISODE_MAX_BYTES
+    document_bytes: int = EPISODE_MAX_DOCUMENT_BYTES
+    path_bytes: int = EPISODE_MAX_PATH_BYTES
+    findings_per_code: int = EPISODE_MAX_FINDINGS_PER_CODE
+
+
+DEFAULT_LIMITS = Limits()
