@@ -1,0 +1,52 @@
+"""Access to Firestore: one client a process, short deadlines, errors of our own family."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from google.api_core import exceptions
+from google.cloud import firestore
+
+from continuon.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.cloud.firestore import DocumentSnapshot
+
+__all__ = ["RPC_TIMEOUT_S", "Snapshot", "firestore_client", "firestore_errors"]
+
+Snapshot: TypeAlias = "DocumentSnapshot[firestore.AsyncDocumentReference]"
+"""A document as the asynchronous client returns it."""
+
+RPC_TIMEOUT_S: Final = 10.0
+"""Of one call with its retries: a robot that waits longer has given up."""
+
+_TRANSIENT = (
+    exceptions.Aborted,
+    exceptions.Cancelled,
+    exceptions.DeadlineExceeded,
+    exceptions.InternalServerError,
+    exceptions.ResourceExhausted,
+    exceptions.RetryError,
+    exceptions.ServiceUnavailable,
+    exceptions.Unknown,
+)
+
+
+@cache
+def firestore_client() -> firestore.AsyncClient:
+    """Return this process's client; the channel binds to the loop of its first call."""
+    return firestore.AsyncClient(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
+
+
+@contextmanager
+def firestore_errors() -> Iterator[None]:
+    """Turn a failure of the service into :class:`UnavailableError`; let the rest through."""
+    try:
+        yield
+    except _TRANSIENT as error:
+        raise UnavailableError("Firestore") from error

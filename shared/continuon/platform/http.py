@@ -1,0 +1,186 @@
+"""One FastAPI application a function: problem details, traces, body limits, health."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from continuon import limits
+from continuon.contracts.problems import Problem, ProblemField
+from continuon.errors import ProblemError, ProblemType, UnavailableError
+from continuon.platform.logging import (
+    configure_logging,
+    current_trace_id,
+    trace_id_from_headers,
+)
+from continuon.platform.problems import (
+    BODY_TOO_LARGE,
+    INTERNAL,
+    REQUEST_INVALID,
+    ROUTE_UNKNOWN,
+    SERVICE_UNAVAILABLE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import APIRouter
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["PROBLEM_MEDIA_TYPE", "create_app", "problem_response"]
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+_LOGGER = logging.getLogger("continuon.http")
+
+
+def problem_response(
+    problem_type: ProblemType,
+    detail: str = "",
+    *,
+    errors: Sequence[ProblemField] = (),
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Answer with problem details (RFC 9457)."""
+    problem = Problem(
+        type=f"/docs/problems#{problem_type.code}",
+        title=problem_type.title,
+        status=problem_type.status,
+        detail=detail or problem_type.title,
+        code=problem_type.code,
+        errors=list(errors),
+        trace_id=current_trace_id.get(),
+    )
+    answer_headers = dict(headers or {})
+    if problem_type.status == 401:  # noqa: PLR2004 - RFC 9110 section 11.6.1 asks for a challenge
+        answer_headers["WWW-Authenticate"] = 'Bearer realm="continuon", Signature'
+    return JSONResponse(
+        problem.model_dump(mode="json"),
+        status_code=problem_type.status,
+        headers=answer_headers,
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this type only
+    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    errors = [ProblemField(code=e.code, path=e.path, message=e.message) for e in error.errors]
+    return problem_response(error.type, error.detail, errors=errors, headers=headers)
+
+
+async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UnavailableError)  # noqa: S101 - registered for this type only
+    _LOGGER.warning("service unavailable", extra={"fields": {"service": error.service}})
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return problem_response(SERVICE_UNAVAILABLE, f"{error}.", headers=headers)
+
+
+def _json_path(location: Sequence[int | str]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    errors = [
+        ProblemField(
+            code=f"request.{item['type']}",
+            # The first part says body, query or path; the field follows.
+            path=_json_path(item["loc"][1:] or item["loc"]),
+            message=item["msg"],
+        )
+        for item in error.errors()
+    ]
+    first = errors[0]
+    return problem_response(REQUEST_INVALID, f"{first.path}: {first.message}", errors=errors)
+
+
+async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    problem_type = ProblemType(
+        ROUTE_UNKNOWN.code, error.status_code, ROUTE_UNKNOWN.title, ROUTE_UNKNOWN.remedy
+    )
+    return problem_response(problem_type, str(error.detail), headers=error.headers)
+
+
+async def _on_crash(request: Request, error: Exception) -> JSONResponse:
+    fields = {"method": request.method, "path": request.url.path}
+    _LOGGER.error("unhandled error", exc_info=error, extra={"fields": fields})
+    return problem_response(INTERNAL)
+
+
+class _Envelope:
+    """Outermost layer: sets the trace id and stops a body that is over the limit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        trace_id = trace_id_from_headers(
+            headers.get(b"traceparent", b"").decode("latin-1"),
+            headers.get(b"x-cloud-trace-context", b"").decode("latin-1"),
+        )
+        token = current_trace_id.set(trace_id or uuid4().hex)
+        try:
+            if _declared_length(headers) > limits.MAX_REQUEST_BYTES:
+                await problem_response(BODY_TOO_LARGE)(scope, receive, send)
+                return
+            await self._app(scope, _bounded(receive), send)
+        finally:
+            current_trace_id.reset(token)
+
+
+def _declared_length(headers: Mapping[bytes, bytes]) -> int:
+    value = headers.get(b"content-length", b"0")
+    return int(value) if value.isdigit() else 0
+
+
+def _bounded(receive: Receive) -> Receive:
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limits.MAX_REQUEST_BYTES:
+            raise ProblemError(BODY_TOO_LARGE)
+        return message
+
+    return bounded
+
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "Refused; see `code`."},
+    "5XX": {"model": Problem, "description": "Failed; 503 carries `Retry-After`."},
+}
+
+
+def create_app(title: str, *routers: APIRouter, project_id: str) -> FastAPI:
+    """Build the application of one HTTP function.
+
+    The interactive pages are left out: ``/docs`` is served by Hosting for the whole surface.
+    """
+    configure_logging(project_id)
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(_Envelope)
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(UnavailableError, _on_unavailable)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_crash)
+    for router in routers:
+        app.include_router(router, responses=_RESPONSES)
+    return app

@@ -1,0 +1,55 @@
+"""Access to Pub/Sub: publish one message and know that it was taken."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
+
+from continuon.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["publish"]
+
+_TIMEOUT_S: Final = 10.0
+
+
+@cache
+def _publisher() -> PublisherAsyncClient:
+    if host := os.environ.get("PUBSUB_EMULATOR_HOST"):
+        # The generated asynchronous client does not read the variable; only the batching
+        # publisher does, and that one answers on threads of its own.
+        from grpc import aio  # noqa: PLC0415 - not needed in production
+
+        transport = PublisherGrpcAsyncIOTransport(channel=aio.insecure_channel(host))
+        return PublisherAsyncClient(transport=transport, client_options=ClientOptions())
+    return PublisherAsyncClient()
+
+
+async def publish(topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+    """Publish one message and return its id, once the service has stored it.
+
+    Args:
+        topic: Short name; the project is this process's.
+        data: The payload.
+        attributes: Routing and deduplication keys.
+
+    Raises:
+        UnavailableError: The service did not confirm.
+    """
+    project = os.environ.get("GOOGLE_CLOUD_PROJECT", "")
+    message = PubsubMessage(data=data, attributes=dict(attributes))
+    try:
+        answer = await _publisher().publish(
+            topic=f"projects/{project}/topics/{topic}", messages=[message], timeout=_TIMEOUT_S
+        )
+    except exceptions.GoogleAPICallError as error:
+        raise UnavailableError("Pub/Sub") from error
+    return str(answer.message_ids[0])
