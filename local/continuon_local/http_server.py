@@ -44,6 +44,7 @@ class HttpServer:
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
+                interface="asgi3",  # its guess takes a bound method for an ASGI 2 class
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from continuon_local.service import Service
 
-__all__ = ["main", "serve"]
+__all__ = ["create", "main", "serve"]
 
 _FACTORIES = {
     "firestore": "continuon_local.firestore.service:FirestoreService",
@@ -33,7 +33,8 @@ _FACTORIES = {
 }
 
 
-def _create(name: str, context: ServiceContext, port: int) -> Service:
+def create(name: str, context: ServiceContext, port: int) -> Service:
+    """Construct the service called ``name``; its module is imported only now."""
     module_name, _, class_name = _FACTORIES[name].partition(":")
     factory = getattr(importlib.import_module(module_name), class_name)
     service: Service = factory(context, port=port)
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     context = ServiceContext(data_dir=options.data_dir)
     ports = [options.port, *[0] * (len(options.services) - 1)]
     services = [
-        _create(name, context, port) for name, port in zip(options.services, ports, strict=True)
+        create(name, context, port) for name, port in zip(options.services, ports, strict=True)
     ]
     asyncio.run(serve(services))
 

@@ -1,0 +1,183 @@
+"""The whole local cloud in one process: every service, the functions, the gateway, the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from continuon_local.environment import Endpoints, client_environment
+from continuon_local.errors import PortTakenError
+from continuon_local.events.manifest import EventTrigger
+from continuon_local.functions.host import FunctionsHost
+from continuon_local.functions.surface import FunctionsSurface
+from continuon_local.hosting.gateway import HostingGateway
+from continuon_local.lock import DataFolderLock
+from continuon_local.project import load_project
+from continuon_local.serve import create
+from continuon_local.service import ServiceContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from continuon_local.project import Project
+    from continuon_local.service import Service
+    from continuon_local.settings import Settings
+
+__all__ = ["LocalCloud"]
+
+_GOOGLE_SERVICES = ("auth", "firestore", "storage", "pubsub")
+"""Started in this order, stopped in the reverse one."""
+
+
+class LocalCloud:
+    """Starts everything in order, and stops it in the reverse order.
+
+    Args:
+        echo: Called with a function's name and a line of its output when settings say verbose.
+
+    Raises:
+        ConfigurationError: The project's files are wrong.
+    """
+
+    def __init__(
+        self, settings: Settings, *, echo: Callable[[str, str], None] | None = None
+    ) -> None:
+        self.settings = settings
+        self.project: Project = load_project(settings.root)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._running = contextlib.AsyncExitStack()
+        self._services: dict[str, Any] = {}
+        self._echo = echo if settings.verbose else None
+        self.context = ServiceContext(
+            data_dir=settings.data_dir, project_id=settings.project_id, host=settings.host
+        )
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the services listen; complete once :meth:`start` has returned."""
+        storage = self._services.get("storage")
+        return Endpoints(
+            project_id=self.settings.project_id,
+            host=self.settings.host,
+            ports={name: service.port for name, service in self._services.items()},
+            service_account_file=None if storage is None else storage.service_account_file,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point a program at this local cloud."""
+        return client_environment(self.endpoints)
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the functions' output is kept."""
+        if self.settings.data_dir is not None:
+            return self.settings.data_dir / "logs"
+        assert self._temporary is not None  # noqa: S101 - start makes it
+        return Path(self._temporary.name)
+
+    async def start(self) -> None:
+        """Start everything; on failure stop what had started.
+
+        Raises:
+            AlreadyRunningError: Another local cloud uses the data folder.
+            PortTakenError: A port is taken; the message names it and the option.
+        """
+        try:
+            self._prepare_data()
+            for name in _available_services():
+                await self._start(create(name, self.context, self.settings.ports[name]))
+            await self._prepare_resources()
+            await self._start_functions()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, the last started first. Safe to call twice."""
+        await self._running.aclose()
+        self._services.clear()
+
+    def _prepare_data(self) -> None:
+        if self.settings.data_dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="continuon-local-")
+            self._running.callback(self._temporary.cleanup)
+        else:
+            lock = DataFolderLock(self.settings.data_dir)
+            lock.acquire()
+            self._running.callback(lock.release)
+
+    async def _start(self, service: Service) -> None:
+        try:
+            await service.start()
+        except (OSError, RuntimeError) as error:
+            raise self._start_error(service.name, error) from error
+        self._services[service.name] = service
+        self._running.push_async_callback(service.stop)
+
+    def _start_error(self, name: str, error: Exception) -> Exception:
+        port = self.settings.ports[name]
+        # gRPC reports a taken port as a RuntimeError without an errno.
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE or "bind" in str(error).lower()
+        if not taken:
+            return error
+        return PortTakenError(
+            f"{name}: port {port} is taken; free it, or choose others with --port-base N or"
+            f" --ports auto"
+        )
+
+    async def _prepare_resources(self) -> None:
+        if (storage := self._services.get("storage")) is not None:
+            for bucket in self.settings.buckets:
+                await _finished(storage.ensure_bucket(bucket))
+        if (pubsub := self._services.get("pubsub")) is not None:
+            for topic in self._topics():
+                await _finished(pubsub.ensure_topic(topic))
+
+    def _topics(self) -> list[str]:
+        triggers = [spec.trigger for spec in self.project.functions]
+        wanted = [
+            trigger.event_filters["topic"].rpartition("/")[2]
+            for trigger in triggers
+            if isinstance(trigger, EventTrigger) and "topic" in trigger.event_filters
+        ]
+        return list(dict.fromkeys([*wanted, *self.settings.topics]))
+
+    async def _start_functions(self) -> None:
+        ports = self.settings.ports
+        host = FunctionsHost(
+            self.context,
+            self.project.functions,
+            endpoints=lambda: self.endpoints,
+            log_dir=self.log_dir,
+            echo=self._echo,
+        )
+        self.functions = host
+        await self._start(
+            FunctionsSurface(self.context, port=ports["functions"], functions=host, door=None)
+        )
+        await self._start(
+            HostingGateway(
+                self.context, port=ports["hosting"], config=self.project.hosting, functions=host
+            )
+        )
+
+
+async def _finished(result: Any) -> None:
+    """Await ``result`` where it can be awaited: a service may create a resource either way."""
+    if asyncio.iscoroutine(result):
+        await result
+
+
+def _available_services() -> list[str]:
+    """The services whose module exists; the others are still being built."""
+    return [
+        name
+        for name in _GOOGLE_SERVICES
+        if importlib.util.find_spec(f"continuon_local.{name}.service") is not None
+    ]
