@@ -1,0 +1,324 @@
+"""The database itself: snapshots, reads and commits, between the calls and the store."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from continuon_local.database import transaction as database_transaction
+from continuon_local.firestore.errors import StatusError, failed_precondition, invalid_argument
+from continuon_local.firestore.limits import READ_TIME_WINDOW_S
+from continuon_local.firestore.locks import LockOwner
+from continuon_local.firestore.messages import Document
+from continuon_local.firestore.paths import parse_document_name
+from continuon_local.firestore.query_run import run_query
+from continuon_local.firestore.store import DocumentStore
+from continuon_local.firestore.times import from_datetime, from_timestamp
+from continuon_local.firestore.transactions import Change, TransactionManager
+from continuon_local.firestore.writes import apply_write, write_name
+from continuon_local.meter import Operation
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping, Sequence
+
+    from continuon_local.firestore.events import EventRecorder
+    from continuon_local.firestore.messages import Message
+    from continuon_local.firestore.paths import DocumentName
+    from continuon_local.firestore.query import CompiledQuery
+    from continuon_local.firestore.query_run import QueryResult
+    from continuon_local.firestore.store import StoredDocument
+    from continuon_local.firestore.transactions import Transaction
+    from continuon_local.service import ServiceContext
+
+    CommitListener = Callable[[int, Mapping[str, Change]], None]
+
+__all__ = ["CommitResult", "Engine", "Reader"]
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(slots=True)
+class Reader:
+    """How one call reads.
+
+    Attributes:
+        transaction: The transaction it belongs to, if any.
+        opened: The id of the transaction that this call began, else empty.
+        version: The fixed version to read at, or None for the present.
+    """
+
+    transaction: Transaction | None = None
+    opened: bytes = b""
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit answers.
+
+    Attributes:
+        commit_time: Microseconds.
+        results: One ``WriteResult`` for each write, or the error for each that failed (only
+            in a batch that is not atomic).
+    """
+
+    commit_time: int
+    results: Sequence[Message]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One document within a commit."""
+
+    name: DocumentName
+    stored: StoredDocument | None
+    old: Message | None
+    new: Message | None
+
+
+class Engine:
+    """One Firestore service: all projects, all databases."""
+
+    def __init__(
+        self, context: ServiceContext, connection: sqlite3.Connection, events: EventRecorder
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._events = events
+        self._listeners: list[CommitListener] = []
+        self.store = DocumentStore(connection)
+        self._issued = self.store.last_version
+        self.transactions = TransactionManager(
+            lambda name: self.store.version_of(parse_document_name(name)),
+            lambda: self.store.last_version,
+        )
+        self.on_events: Callable[[], None] = _nothing
+
+    def subscribe(self, listener: CommitListener) -> None:
+        """Call ``listener`` with the version and the changes after each commit."""
+        self._listeners.append(listener)
+
+    def unsubscribe(self, listener: CommitListener) -> None:
+        """Stop calling ``listener``."""
+        self._listeners.remove(listener)
+
+    def meter(self, operation: Operation, count: int, caller: str) -> None:
+        """Count billable operations."""
+        self._context.meter.record(operation, count, caller=caller)
+
+    def now(self) -> int:
+        """Return a read time: the present, never before a commit that has been answered."""
+        present = from_datetime(self._context.clock.now())
+        self._issued = max(self._issued, present)
+        return self._issued
+
+    def _next_version(self) -> int:
+        present = from_datetime(self._context.clock.now())
+        self._issued = max(self._issued + 1, present)
+        return self._issued
+
+    def begin(self, database: str, options: Message) -> Transaction:
+        """Begin a transaction as ``TransactionOptions`` ask.
+
+        Raises:
+            StatusError: The read time is in the future or too old.
+        """
+        transaction = self.transactions.begin(database, options)
+        if transaction.read_only:
+            if options.read_only.HasField("read_time"):
+                transaction.snapshot = self._checked(options.read_only.read_time)
+            else:
+                transaction.snapshot = self.now()
+        return transaction
+
+    def _checked(self, read_time: Message) -> int:
+        version = from_timestamp(read_time)
+        now = self.now()
+        if version > now:
+            raise invalid_argument("The requested 'read_time' cannot be in the future.")
+        if version < now - READ_TIME_WINDOW_S * _MICROSECONDS:
+            raise failed_precondition("The requested 'read_time' is too old.")
+        return version
+
+    def reader(self, database: str, request: Message) -> Reader:
+        """Return how ``request`` reads, by its consistency selector.
+
+        Raises:
+            StatusError: The transaction is not in progress, or the read time is not readable.
+        """
+        selector = request.WhichOneof("consistency_selector")
+        if selector == "transaction" and request.transaction:
+            transaction = self.transactions.get(database, request.transaction)
+            return Reader(transaction=transaction)
+        if selector == "new_transaction":
+            transaction = self.begin(database, request.new_transaction)
+            return Reader(transaction=transaction, opened=transaction.id)
+        if selector == "read_time":
+            return Reader(version=self._checked(request.read_time))
+        return Reader()
+
+    def _move_up(self, reader: Reader) -> int:
+        """Fix what ``reader`` sees now; return the read time to report."""
+        if reader.transaction is not None:
+            now = self.now()
+            reader.version = self.transactions.snapshot_of(reader.transaction, now)
+        return self.now() if reader.version is None else reader.version
+
+    def _read(self, reader: Reader, name: DocumentName) -> StoredDocument | None:
+        if reader.version is None:
+            return self.store.get(name)
+        return self.store.get_at(name, reader.version)
+
+    async def read_documents(
+        self, reader: Reader, names: Sequence[str], caller: str
+    ) -> tuple[int, Sequence[StoredDocument | None]]:
+        """Read documents by name; return the read time and, for each, the document or None."""
+        parsed = [parse_document_name(name) for name in names]
+        if reader.transaction is not None:
+            await self.transactions.lock(reader.transaction, set(names))
+        read_time = self._move_up(reader)
+        found = [self._read(reader, name) for name in parsed]
+        if reader.transaction is not None:
+            for name, stored in zip(names, found, strict=True):
+                version = 0 if stored is None else stored.version
+                self.transactions.record_read(reader.transaction, name, version)
+        self.meter(Operation.FIRESTORE_READ, len(names), caller)
+        return read_time, found
+
+    async def query(self, reader: Reader, query: CompiledQuery) -> tuple[int, QueryResult]:
+        """Run a query; return the read time and the result."""
+        read_time = self._move_up(reader)
+        result = run_query(self.store, query, reader.version)
+        transaction = reader.transaction
+        if transaction is None or transaction.read_only:
+            return read_time, result
+        # Take turns over the documents found, then look again at what the others left.
+        before = self.store.last_version
+        await self.transactions.lock(transaction, [row.name for row in result.rows])
+        if self.store.last_version != before:
+            read_time = self._move_up(reader)
+            result = run_query(self.store, query, reader.version)
+        self.transactions.record_query(transaction, query.matches)
+        for row in result.rows:
+            self.transactions.record_read(transaction, row.name, row.version)
+        return read_time, result
+
+    async def commit(
+        self, database: str, writes: Sequence[Message], transaction_id: bytes, caller: str
+    ) -> CommitResult:
+        """Apply ``writes`` all together or not at all, ending the transaction if there is one.
+
+        Raises:
+            StatusError: A precondition fails, a write is not allowed, or the transaction is
+                not in progress or has to be tried again (ABORTED).
+        """
+        names = _written_names(database, writes)
+        if not transaction_id:
+            return await self._commit_alone(names, writes, caller)
+        transaction = self.transactions.get(database, transaction_id)
+        try:
+            if transaction.read_only and writes:
+                raise invalid_argument("Cannot modify entities in a read-only transaction.")
+            await self.transactions.locks.acquire(transaction.lock, names)
+            self.transactions.validate(transaction)
+            return self._apply(writes, caller)
+        finally:
+            self.transactions.end(transaction)
+
+    async def _commit_alone(
+        self, names: Sequence[str], writes: Sequence[Message], caller: str
+    ) -> CommitResult:
+        locks = self.transactions.locks
+        if all(map(locks.is_free, names)):
+            return self._apply(writes, caller)
+        owner = LockOwner(active_at=asyncio.get_running_loop().time())
+        try:
+            await locks.acquire(owner, names)
+            return self._apply(writes, caller)
+        finally:
+            locks.release(owner)
+
+    async def batch_write(
+        self, database: str, writes: Sequence[Message], caller: str
+    ) -> Sequence[Message | StatusError]:
+        """Apply ``writes`` one by one; return a ``WriteResult`` or an error for each.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT when a document is written twice.
+        """
+        names = [write_name(write) for write in writes]
+        if len(set(names)) != len(names):
+            raise invalid_argument("A batch write cannot write the same document more than once.")
+        outcomes: list[Message | StatusError] = []
+        for write in writes:
+            try:
+                result = await self.commit(database, [write], b"", caller)
+            except StatusError as error:
+                outcomes.append(error)
+            else:
+                outcomes.append(result.results[0])
+        return outcomes
+
+    def _load(self, name: str) -> _Pending:
+        parsed = parse_document_name(name)
+        stored = self.store.get(parsed)
+        old = None if stored is None else Document.FromString(stored.data)
+        return _Pending(parsed, stored, old, old)
+
+    def _apply(self, writes: Sequence[Message], caller: str) -> CommitResult:
+        """Do the commit, without ever waiting: nothing else runs in between."""
+        version = self._next_version()
+        pending: dict[str, _Pending] = {}
+        results = []
+        deletes = 0
+        for write in writes:
+            name = write_name(write)
+            entry = pending.get(name)
+            if entry is None:
+                entry = pending[name] = self._load(name)
+            entry.new, result = apply_write(write, entry.new, version)
+            results.append(result)
+            deletes += write.WhichOneof("operation") == "delete"
+        changes = {
+            name: Change(name, entry.old, entry.new)
+            for name, entry in pending.items()
+            if entry.new is not entry.old
+        }
+        if changes:
+            self._store(version, pending, changes)
+        self.meter(Operation.FIRESTORE_DELETE, deletes, caller)
+        self.meter(Operation.FIRESTORE_WRITE, len(writes) - deletes, caller)
+        return CommitResult(version, results)
+
+    def _store(
+        self, version: int, pending: Mapping[str, _Pending], changes: Mapping[str, Change]
+    ) -> None:
+        with database_transaction(self._connection):
+            for name, change in changes.items():
+                entry = pending[name]
+                if change.new is not None:
+                    data = change.new.SerializeToString()
+                    self.store.put(entry.name, version, data, entry.stored)
+                elif entry.stored is not None:
+                    self.store.delete(entry.name, version, entry.stored)
+            has_events = self._events.record(changes.values(), version)
+            self.store.advance(version)
+        self.transactions.record_commit(version, changes)
+        for listener in tuple(self._listeners):
+            listener(version, changes)
+        if has_events:
+            self.on_events()
+
+
+def _written_names(database: str, writes: Sequence[Message]) -> Sequence[str]:
+    names = sorted({write_name(write) for write in writes})
+    for name in names:
+        if parse_document_name(name).collection.database != database:
+            raise invalid_argument(f'Document "{name}" is not in the database "{database}".')
+    return names
+
+
+def _nothing() -> None:
+    """Stand in for a listener that nobody has set."""

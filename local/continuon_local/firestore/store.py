@@ -1,0 +1,299 @@
+"""Documents in SQLite: the current ones in key order, and an hour of superseded versions.
+
+Collections are interned to small integers, so that one collection is one range of the index on
+``(collection, key)``; ``key`` is the document id encoded to sort as Firestore sorts ids. A version
+is a commit time in microseconds; it only grows, also over restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from continuon_local.firestore.limits import READ_TIME_WINDOW_S
+from continuon_local.firestore.paths import CollectionPath, decode_id, encode_id
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from continuon_local.firestore.paths import DocumentName
+
+__all__ = ["Collection", "DocumentStore", "StoredDocument"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS collections (
+    id INTEGER PRIMARY KEY,
+    database TEXT NOT NULL,
+    path TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    collection_id TEXT NOT NULL,
+    UNIQUE (database, path)
+);
+CREATE INDEX IF NOT EXISTS collections_by_id ON collections (database, collection_id);
+CREATE INDEX IF NOT EXISTS collections_by_parent ON collections (database, parent);
+CREATE TABLE IF NOT EXISTS documents (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (collection, key)
+);
+CREATE TABLE IF NOT EXISTS history (
+    collection INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    superseded INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (collection, key, superseded)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS history_by_time ON history (superseded);
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+_MICROSECONDS = 1_000_000
+_PRUNE_EVERY_COMMITS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """An interned collection.
+
+    Attributes:
+        number: The integer that stands for it in the tables.
+        path: What it is called.
+    """
+
+    number: int
+    path: CollectionPath
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """One version of one document.
+
+    Attributes:
+        key: The encoded document id.
+        version: Its update time, microseconds.
+        data: The serialized ``Document``, name and times included.
+    """
+
+    key: bytes
+    version: int
+    data: bytes
+
+
+class DocumentStore:
+    """Reads and writes documents; the caller owns the transaction on the connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        connection.executescript(_SCHEMA)
+        self._connection = connection
+        self._collections: dict[CollectionPath, Collection] = {}
+        row = connection.execute("SELECT value FROM state WHERE name = 'last_version'").fetchone()
+        self.last_version: int = row[0] if row else 0
+        self._started_version = self.last_version
+        self._changed: dict[int, int] = {}
+        self._commits = 0
+
+    def find_collection(self, path: CollectionPath) -> Collection | None:
+        """Return the collection, or None when it never held a document."""
+        known = self._collections.get(path)
+        if known is not None:
+            return known
+        row = self._connection.execute(
+            "SELECT id FROM collections WHERE database = ? AND path = ?",
+            (path.database, path.path),
+        ).fetchone()
+        if row is None:
+            return None
+        found = self._collections[path] = Collection(row[0], path)
+        return found
+
+    def _intern(self, path: CollectionPath) -> Collection:
+        found = self.find_collection(path)
+        if found is not None:
+            return found
+        cursor = self._connection.execute(
+            "INSERT INTO collections (database, path, parent, collection_id) VALUES (?, ?, ?, ?)",
+            (path.database, path.path, path.parent, path.collection_id),
+        )
+        # Not remembered yet: the surrounding transaction may still roll back.
+        return Collection(int(cursor.lastrowid or 0), path)
+
+    def find_group(
+        self, database: str, parent: str, collection_id: str | None
+    ) -> Sequence[Collection]:
+        """Return the collections below ``parent`` (empty: the root) with one id, or all of them."""
+        query = "SELECT id, path FROM collections WHERE database = ?"
+        arguments: list[str] = [database]
+        if collection_id is not None:
+            query += " AND collection_id = ?"
+            arguments.append(collection_id)
+        if parent:
+            # "0" follows "/" in ASCII: the range holds exactly the paths below the parent.
+            query += " AND path > ? AND path < ?"
+            arguments += [parent + "/", parent + "0"]
+        rows = self._connection.execute(query, arguments)
+        return [Collection(row[0], CollectionPath(database, row[1])) for row in rows]
+
+    def get(self, name: DocumentName) -> StoredDocument | None:
+        """Return the current version of a document."""
+        collection = self.find_collection(name.collection)
+        if collection is None:
+            return None
+        key = encode_id(name.document_id)
+        row = self._connection.execute(
+            "SELECT version, data FROM documents WHERE collection = ? AND key = ?",
+            (collection.number, key),
+        ).fetchone()
+        return None if row is None else StoredDocument(key, row[0], row[1])
+
+    def version_of(self, name: DocumentName) -> int:
+        """Return a document's version, 0 when there is none."""
+        collection = self.find_collection(name.collection)
+        if collection is None:
+            return 0
+        row = self._connection.execute(
+            "SELECT version FROM documents WHERE collection = ? AND key = ?",
+            (collection.number, encode_id(name.document_id)),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def get_at(self, name: DocumentName, version: int) -> StoredDocument | None:
+        """Return the document as it was at ``version``."""
+        current = self.get(name)
+        if current is not None and current.version <= version:
+            return current
+        collection = self.find_collection(name.collection)
+        if collection is None:
+            return None
+        key = encode_id(name.document_id)
+        row = self._connection.execute(
+            "SELECT version, data FROM history WHERE collection = ? AND key = ?"
+            " AND version <= ? AND superseded > ?",
+            (collection.number, key, version, version),
+        ).fetchone()
+        return None if row is None else StoredDocument(key, row[0], row[1])
+
+    def scan(
+        self,
+        collection: Collection,
+        *,
+        start: bytes = b"",
+        end: bytes | None = None,
+        descending: bool = False,
+    ) -> Iterator[StoredDocument]:
+        """Yield the current documents with ``start <= key < end`` in the order of their ids."""
+        query = "SELECT key, version, data FROM documents WHERE collection = ? AND key >= ?"
+        arguments: list[int | bytes] = [collection.number, start]
+        if end is not None:
+            query += " AND key < ?"
+            arguments.append(end)
+        query += " ORDER BY key DESC" if descending else " ORDER BY key"
+        for key, version, data in self._connection.execute(query, arguments):
+            yield StoredDocument(key, version, data)
+
+    def changed_since(self, collection: Collection, version: int) -> bool:
+        """Tell whether the collection may have changed after ``version``."""
+        return self._changed.get(collection.number, self._started_version) > version
+
+    def scan_at(self, collection: Collection, version: int) -> Iterator[StoredDocument]:
+        """Yield the documents of a collection as they were at ``version``, in id order."""
+        rows = self._connection.execute(
+            "SELECT key, version, data FROM documents WHERE collection = ?1 AND version <= ?2"
+            " UNION ALL SELECT key, version, data FROM history WHERE collection = ?1"
+            " AND version <= ?2 AND superseded > ?2 ORDER BY key",
+            (collection.number, version),
+        )
+        for key, at, data in rows:
+            yield StoredDocument(key, at, data)
+
+    def put(
+        self, name: DocumentName, version: int, data: bytes, old: StoredDocument | None
+    ) -> None:
+        """Store a new version of a document in place of ``old``."""
+        collection = self._intern(name.collection)
+        if old is None:
+            self._connection.execute(
+                "INSERT INTO documents (collection, key, version, data) VALUES (?, ?, ?, ?)",
+                (collection.number, encode_id(name.document_id), version, data),
+            )
+        else:
+            self._supersede(collection, old, version)
+            self._connection.execute(
+                "UPDATE documents SET version = ?, data = ? WHERE collection = ? AND key = ?",
+                (version, data, collection.number, old.key),
+            )
+        self._changed[collection.number] = version
+
+    def delete(self, name: DocumentName, version: int, old: StoredDocument) -> None:
+        """Remove a document, keeping ``old`` in the history."""
+        collection = self._intern(name.collection)
+        self._supersede(collection, old, version)
+        self._connection.execute(
+            "DELETE FROM documents WHERE collection = ? AND key = ?", (collection.number, old.key)
+        )
+        self._changed[collection.number] = version
+
+    def _supersede(self, collection: Collection, old: StoredDocument, version: int) -> None:
+        self._connection.execute(
+            "INSERT INTO history (collection, key, version, superseded, data)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (collection.number, old.key, old.version, version, old.data),
+        )
+
+    def advance(self, version: int) -> None:
+        """Record ``version`` as the last one, in the open transaction; drop what is too old."""
+        self._connection.execute(
+            "INSERT INTO state VALUES ('last_version', ?1)"
+            " ON CONFLICT (name) DO UPDATE SET value = ?1",
+            (version,),
+        )
+        self.last_version = version
+        self._commits += 1
+        if self._commits % _PRUNE_EVERY_COMMITS == 0:
+            oldest = version - READ_TIME_WINDOW_S * _MICROSECONDS
+            self._connection.execute("DELETE FROM history WHERE superseded < ?", (oldest,))
+
+    def child_collection_ids(self, database: str, parent: str) -> Sequence[str]:
+        """Return the ids of the collections directly below a document (or the root), sorted.
+
+        A collection exists as long as it or a collection below it holds a document.
+        """
+        prefix = f"{parent}/" if parent else ""
+        rows = self._connection.execute(
+            "SELECT path FROM collections WHERE database = ? AND (?2 = '' OR (path > ?2 AND"
+            " path < ?3)) AND EXISTS (SELECT 1 FROM documents WHERE collection = collections.id)",
+            (database, prefix, f"{parent}0"),
+        )
+        found = {row[0][len(prefix) :].partition("/")[0] for row in rows}
+        return sorted(found, key=str.encode)
+
+    def missing_children(self, collection: CollectionPath) -> Sequence[str]:
+        """Return ids of documents that do not exist but have documents below them."""
+        prefix = f"{collection.path}/"
+        rows = self._connection.execute(
+            "SELECT path FROM collections WHERE database = ? AND path > ? AND path < ?"
+            " AND EXISTS (SELECT 1 FROM documents WHERE collection = collections.id)",
+            (collection.database, prefix, f"{collection.path}0"),
+        )
+        parents = {row[0][len(prefix) :].partition("/")[0] for row in rows}
+        known = self.find_collection(collection)
+        if known is not None:
+            parents -= {
+                decode_id(row[0])
+                for row in self._connection.execute(
+                    "SELECT key FROM documents WHERE collection = ?", (known.number,)
+                )
+            }
+        return sorted(parents, key=encode_id)
+
+    def clear(self, database: str) -> None:
+        """Remove every document of a database, in the open transaction."""
+        numbers = "SELECT id FROM collections WHERE database = ?"
+        for table in ("documents", "history"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE collection IN ({numbers})",  # noqa: S608 - constants
+                (database,),
+            )
