@@ -1,0 +1,156 @@
+"""Buckets: create, change, list, delete."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from continuon_local.database import transaction
+from continuon_local.storage.errors import StorageError, bucket_not_found, invalid
+from continuon_local.storage.preconditions import NO_CONDITIONS, Preconditions
+from continuon_local.storage.records import BucketRecord, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from continuon_local.clock import Clock
+    from continuon_local.storage.store import Store
+
+__all__ = ["Buckets"]
+
+# https://cloud.google.com/storage/docs/buckets#naming; dots allow up to 222 characters.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+_SETTABLE = frozenset(
+    {
+        "acl",
+        "autoclass",
+        "billing",
+        "cors",
+        "customPlacementConfig",
+        "defaultEventBasedHold",
+        "defaultObjectAcl",
+        "encryption",
+        "hierarchicalNamespace",
+        "iamConfiguration",
+        "labels",
+        "lifecycle",
+        "location",
+        "logging",
+        "retentionPolicy",
+        "rpo",
+        "softDeletePolicy",
+        "storageClass",
+        "versioning",
+        "website",
+    }
+)
+
+# What the local cloud would have to enforce and does not.
+_UNENFORCED = frozenset({"retentionPolicy", "defaultEventBasedHold", "encryption", "autoclass"})
+
+
+def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
+    for name in _UNENFORCED & body.keys():
+        if body[name]:
+            message = f"Bucket field {name} is not implemented by the local Cloud Storage."
+            raise StorageError(501, "notImplemented", "NotImplemented", message)
+    return {name: value for name, value in body.items() if name in _SETTABLE}
+
+
+class Buckets:
+    """What the service does with buckets."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def get(self, name: str, conditions: Preconditions = NO_CONDITIONS) -> BucketRecord:
+        """Return a bucket.
+
+        Raises:
+            StorageError: It does not exist (404), or a precondition does not hold (412).
+        """
+        bucket = self._store.bucket(name)
+        if bucket is None:
+            raise bucket_not_found()
+        conditions.check_bucket(bucket)
+        return bucket
+
+    def create(self, name: str, project_id: str, body: Mapping[str, Any]) -> BucketRecord:
+        """Create a bucket.
+
+        Raises:
+            StorageError: The name is not valid (400) or taken (409).
+        """
+        if not _NAME.fullmatch(name):
+            raise invalid(f"Invalid bucket name: '{name}'", code="InvalidBucketName")
+        fields = _settable(body)
+        with transaction(self._store.connection):
+            if self._store.bucket(name) is not None:
+                message = (
+                    "Your previous request to create the named bucket succeeded and you own it."
+                )
+                raise StorageError(409, "conflict", "BucketAlreadyOwnedByYou", message)
+            now = self._clock.now()
+            bucket = BucketRecord(
+                name=name,
+                project_id=project_id,
+                metageneration=1,
+                generation=self._store.next_generation(now),
+                created=timestamp(now),
+                updated=timestamp(now),
+                fields=fields,
+            )
+            self._store.put_bucket(bucket)
+        return bucket
+
+    def change(
+        self, name: str, body: Mapping[str, Any], conditions: Preconditions, *, replace_all: bool
+    ) -> BucketRecord:
+        """Merge ``body`` into a bucket, or replace what was set where ``replace_all``.
+
+        Raises:
+            StorageError: It does not exist (404), or a precondition does not hold (412).
+        """
+        changes = _settable(body)
+        with transaction(self._store.connection):
+            bucket = self.get(name, conditions)
+            fields = changes if replace_all else merge_patch(bucket.fields, changes)
+            updated = replace(
+                bucket,
+                fields=fields,
+                metageneration=bucket.metageneration + 1,
+                updated=timestamp(self._clock.now()),
+            )
+            self._store.put_bucket(updated)
+        return updated
+
+    def delete(self, name: str, conditions: Preconditions) -> None:
+        """Delete an empty bucket.
+
+        Raises:
+            StorageError: It does not exist (404), is not empty (409), or a precondition does
+                not hold (412).
+        """
+        with transaction(self._store.connection):
+            self.get(name, conditions)
+            if self._store.has_objects(name):
+                message = "The bucket you tried to delete is not empty."
+                raise StorageError(409, "conflict", "BucketNotEmpty", message)
+            self._store.delete_bucket(name)
+
+
+def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``target`` with ``patch`` merged as RFC 7396 says: null removes a member."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            nested = result.get(name)
+            result[name] = merge_patch(nested if isinstance(nested, dict) else {}, value)
+        else:
+            result[name] = value
+    return result

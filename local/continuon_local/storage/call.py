@@ -1,0 +1,144 @@
+"""One HTTP request as both APIs look at it, and the engine that answers it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from continuon_local.storage.errors import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from continuon_local.meter import Meter, Operation
+    from continuon_local.service import ServiceContext
+    from continuon_local.storage.accounts import Accounts
+    from continuon_local.storage.bodies import Bodies
+    from continuon_local.storage.buckets import Buckets
+    from continuon_local.storage.objects import Objects
+    from continuon_local.storage.resumable import Sessions
+    from continuon_local.storage.store import Store
+
+__all__ = ["Call", "Engine", "decode_segment"]
+
+# A JSON body holds metadata only (at most 8 KiB custom, 32 compose sources): 1 MiB is generous.
+_MAX_JSON_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """The parts that answer requests."""
+
+    context: ServiceContext
+    store: Store
+    bodies: Bodies
+    buckets: Buckets
+    objects: Objects
+    sessions: Sessions
+    accounts: Accounts
+
+    @property
+    def meter(self) -> Meter:
+        """Where billable operations are counted."""
+        return self.context.meter
+
+
+def decode_segment(text: str) -> str:
+    """Undo the percent-encoding of one path segment.
+
+    Raises:
+        StorageError: The octets are not UTF-8 (400).
+    """
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise invalid("Names must be valid UTF-8.") from None
+
+
+class Call:
+    """A request with its names, parameters and headers taken apart."""
+
+    def __init__(self, request: Request, engine: Engine) -> None:
+        self.request = request
+        self.engine = engine
+        self.method = request.method
+        self.raw_path: str = request.scope["raw_path"].decode("latin-1")
+        self.raw_query: str = request.scope["query_string"].decode("latin-1")
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """The query parameters; a plus sign is a plus sign."""
+        quoted = self.raw_query.replace("+", "%2B")
+        return dict(parse_qsl(quoted, keep_blank_values=True))
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """The headers by lower-case name; repeated ones joined with commas."""
+        joined: dict[str, str] = {}
+        for name, value in self.request.headers.items():
+            joined[name] = f"{joined[name]},{value}" if name in joined else value
+        return joined
+
+    @property
+    def base_url(self) -> str:
+        """The address that the client used for this service."""
+        default = f"{self.engine.context.host}"
+        return f"http://{self.headers.get('host', default)}"
+
+    @property
+    def content_length(self) -> int | None:
+        """The announced size of the body in bytes, or None."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isdecimal() else None
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean query parameter."""
+        return self.parameters.get(name, "").lower() == "true"
+
+    def generation(self, name: str = "generation") -> int | None:
+        """Return a generation from the query.
+
+        Raises:
+            StorageError: It is not a number (400).
+        """
+        text = self.parameters.get(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004 - 64 bits
+            raise invalid(f"Invalid value for {name}: {text}")
+        return int(text)
+
+    def count(self, operation: Operation, amount: int = 1) -> None:
+        """Meter a billable operation in the name of whoever caused this request."""
+        caller = self.headers.get("x-continuon-caller", "")
+        self.engine.meter.record(operation, amount, caller=caller)
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives."""
+        return self.request.stream()
+
+    async def json(self) -> dict[str, Any]:
+        """Return the body, a JSON object; an empty body is an empty object.
+
+        Raises:
+            StorageError: It is something else, or too large (400).
+        """
+        data = bytearray()
+        async for chunk in self.stream():
+            data += chunk
+            if len(data) > _MAX_JSON_BYTES:
+                raise invalid("The request body is too large.", reason="uploadTooLarge")
+        if not data.strip():
+            return {}
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise invalid("Parse Error", reason="parseError")
+        return body

@@ -1,0 +1,103 @@
+"""Objects made of objects: copy, rewrite, compose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from continuon_local.storage.bodies import Digests
+from continuon_local.storage.errors import invalid
+from continuon_local.storage.fields import settable_fields
+from continuon_local.storage.objects import NewObject
+from continuon_local.storage.preconditions import Preconditions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from continuon_local.storage.call import Call
+    from continuon_local.storage.records import ObjectRecord
+
+__all__ = ["compose", "copy"]
+
+# https://cloud.google.com/storage/quotas#objects
+_MAX_COMPOSE_SOURCES = 32
+
+_Key = tuple[str, str]
+
+
+async def copy(call: Call, source: _Key, target: _Key) -> ObjectRecord:
+    """Copy an object; its bytes are shared, so the cost does not depend on its size.
+
+    Raises:
+        StorageError: A precondition on either side does not hold (412, 304), or one of them
+            does not exist (404).
+    """
+    overrides = settable_fields(await call.json())
+    conditions = Preconditions.from_parameters(call.parameters)
+    source_conditions = Preconditions.from_parameters(call.parameters, "ifSource")
+    generation = call.generation("sourceGeneration")
+    # No await between the look-up and the transaction: the source cannot change in between.
+    record = call.engine.objects.get(*source, generation, source_conditions)
+    new = NewObject(
+        bucket=target[0],
+        name=target[1],
+        body_id=record.body_id,
+        digests=Digests(size=record.size, md5=record.md5, crc32c=record.crc32c),
+        fields={**record.fields, **overrides},
+        conditions=conditions,
+        component_count=record.component_count,
+    )
+    return await call.engine.objects.create(new)
+
+
+async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
+    """Join up to 32 objects of one bucket into one, which has a CRC32C and no MD5.
+
+    Raises:
+        StorageError: The request is malformed (400), a source does not exist (404), or a
+            precondition does not hold (412).
+    """
+    body = await call.json()
+    destination = body.get("destination") or {}
+    fields = settable_fields(destination) if isinstance(destination, dict) else {}
+    conditions = Preconditions.from_parameters(call.parameters)
+    engine = call.engine
+    engine.objects.check_may_write(bucket, name, conditions)
+    sources = [_source(call, bucket, entry) for entry in _entries(body)]
+    files = [engine.bodies.open(source.body_id) for source in sources]
+    body_id, digests = await engine.bodies.concatenate(files)
+    new = NewObject(
+        bucket=bucket,
+        name=name,
+        body_id=body_id,
+        digests=Digests(size=digests.size, md5=None, crc32c=digests.crc32c),
+        fields={"contentType": sources[0].content_type, **fields},
+        conditions=conditions,
+        component_count=sum(source.component_count or 1 for source in sources),
+    )
+    return await engine.objects.create(new)
+
+
+def _entries(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    entries = body.get("sourceObjects")
+    if not isinstance(entries, list) or not entries:
+        raise invalid("You must provide at least one source component.", reason="required")
+    if len(entries) > _MAX_COMPOSE_SOURCES:
+        message = (
+            f"The number of source components provided ({len(entries)}) exceeds the maximum"
+            f" ({_MAX_COMPOSE_SOURCES})"
+        )
+        raise invalid(message)
+    if not all(isinstance(entry, dict) and entry.get("name") for entry in entries):
+        raise invalid("Each source object needs a name.", reason="required")
+    return entries
+
+
+def _source(call: Call, bucket: str, entry: Mapping[str, Any]) -> ObjectRecord:
+    generation = entry.get("generation")
+    demands = entry.get("objectPreconditions") or {}
+    stated = {name: str(value) for name, value in demands.items()}
+    record = call.engine.objects.get(
+        bucket, str(entry["name"]), None if generation is None else int(generation)
+    )
+    Preconditions.from_parameters(stated).check_write(record)
+    return record

@@ -1,0 +1,95 @@
+"""What an uploader may say about an object, and what is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from continuon_local.storage.errors import StorageError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["check_metadata", "check_name", "settable_fields"]
+
+# https://cloud.google.com/storage/docs/objects#naming
+_MAX_NAME_BYTES = 1024
+
+# https://cloud.google.com/storage/quotas#objects: custom metadata of one object, keys and values.
+_MAX_METADATA_BYTES = 8 << 10
+
+_SETTABLE = frozenset(
+    {
+        "cacheControl",
+        "contentDisposition",
+        "contentEncoding",
+        "contentLanguage",
+        "contentType",
+        "customTime",
+        "metadata",
+        "storageClass",
+    }
+)
+
+# What the local cloud would have to enforce and does not.
+_UNENFORCED = frozenset({"eventBasedHold", "temporaryHold", "retention", "kmsKeyName", "contexts"})
+
+_STORAGE_CLASSES = frozenset(
+    {"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL"}
+    | {"REGIONAL", "DURABLE_REDUCED_AVAILABILITY"}
+)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no object can have.
+
+    Raises:
+        StorageError: It is empty, too long, or has a line break (400).
+    """
+    size = len(name.encode(errors="surrogatepass"))
+    if not name:
+        raise invalid("Required", reason="required", code="InvalidArgument")
+    if size > _MAX_NAME_BYTES:
+        message = f"The maximum object length is {_MAX_NAME_BYTES} characters, but got {size}."
+        raise invalid(message, code="KeyTooLong")
+    if "\r" in name or "\n" in name or name in {".", ".."}:
+        raise invalid(f"Disallowed unicode characters present in object name '{name!r}'")
+
+
+def settable_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an uploader may set of an object resource.
+
+    Raises:
+        StorageError: A value is not valid (400), or has an effect that is not implemented (501).
+    """
+    for name in _UNENFORCED & body.keys():
+        if body[name]:
+            message = f"Object field {name} is not implemented by the local Cloud Storage."
+            raise StorageError(501, "notImplemented", "NotImplemented", message)
+    fields = {name: value for name, value in body.items() if name in _SETTABLE}
+    for name, value in fields.items():
+        if name != "metadata" and not isinstance(value, str | None):
+            raise invalid(f"Invalid value for {name}: {value!r}")
+    check_metadata(fields.get("metadata"))
+    if fields.get("storageClass") not in {None, *_STORAGE_CLASSES}:
+        raise invalid(f"Invalid storage class: {fields['storageClass']}")
+    return fields
+
+
+def check_metadata(metadata: object) -> None:
+    """Refuse custom metadata that no object can have.
+
+    Raises:
+        StorageError: It is not a map of texts, or larger than the service takes (400).
+    """
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise invalid("Invalid value for metadata")
+    total = 0
+    for key, value in metadata.items():
+        if not isinstance(value, str | None):
+            raise invalid(f"Invalid value for metadata: {key}")
+        total += len(key.encode()) + len((value or "").encode())
+    if total > _MAX_METADATA_BYTES:
+        message = "The metadata of the object is larger than 8 KiB."
+        raise invalid(message, code="MetadataTooLarge")

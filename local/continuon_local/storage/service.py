@@ -1,0 +1,164 @@
+"""The local Cloud Storage as one service of the local cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import uvicorn
+
+from continuon_local.database import open_database
+from continuon_local.events.outbox import Outbox
+from continuon_local.storage.accounts import Accounts, load_or_create
+from continuon_local.storage.app import create_app
+from continuon_local.storage.bodies import Bodies
+from continuon_local.storage.buckets import Buckets
+from continuon_local.storage.call import Engine
+from continuon_local.storage.objects import Objects
+from continuon_local.storage.resumable import Sessions
+from continuon_local.storage.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from continuon_local.service import ServiceContext
+
+__all__ = ["StorageService"]
+
+# How long a stopping service waits for transfers; the clients resume or repeat them.
+_GRACE_SECONDS = 2
+
+_BACKLOG = 512
+
+_Part = TypeVar("_Part")
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn inside a loop that is not its own: signals belong to the host process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signal handlers alone."""
+        yield
+
+
+class StorageService:
+    """Cloud Storage on one loopback port; see :class:`continuon_local.service.Service`."""
+
+    name = "storage"
+
+    def __init__(self, context: ServiceContext, *, port: int) -> None:
+        self._context = context
+        self._port = port
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._engine: Engine | None = None
+        self._outbox: Outbox | None = None
+        self._service_account_file: Path | None = None
+
+    @property
+    def port(self) -> int:
+        """The bound port; known once :meth:`start` has returned."""
+        return self._port
+
+    @property
+    def outbox(self) -> Outbox:
+        """The events of objects; known once :meth:`start` has returned."""
+        return _started(self._outbox)
+
+    @property
+    def service_account_file(self) -> Path:
+        """A Google service account key whose signed URLs this service accepts."""
+        return _started(self._service_account_file)
+
+    async def start(self) -> None:
+        """Open the data, sweep what a crash left, bind the port, begin to serve."""
+        folder = self._folder()
+        accounts = Accounts()
+        self._service_account_file = await asyncio.to_thread(
+            load_or_create, folder, self._context.project_id, accounts
+        )
+        durable = self._context.data_dir is not None
+        self._connection = open_database(folder / "storage.db" if durable else None)
+        self._outbox = Outbox(self._connection)
+        self._engine = self._create_engine(folder, accounts, self._outbox, self._connection)
+        await self._serve(self._engine)
+
+    def _folder(self) -> Path:
+        if self._context.data_dir is not None:
+            self._context.data_dir.mkdir(parents=True, exist_ok=True)
+            return self._context.data_dir
+        self._temporary = tempfile.TemporaryDirectory(prefix="continuon-storage-")
+        return Path(self._temporary.name)
+
+    def _create_engine(
+        self, folder: Path, accounts: Accounts, outbox: Outbox, connection: sqlite3.Connection
+    ) -> Engine:
+        clock = self._context.clock
+        store = Store(connection)
+        bodies = Bodies(folder / "storage", durable=self._context.data_dir is not None)
+        objects = Objects(store, bodies, outbox, clock)
+        sessions = Sessions(connection, bodies, objects, clock)
+        bodies.prepare(store.body_ids() | sessions.body_ids())
+        return Engine(
+            context=self._context,
+            store=store,
+            bodies=bodies,
+            buckets=Buckets(store, clock),
+            objects=objects,
+            sessions=sessions,
+            accounts=accounts,
+        )
+
+    async def _serve(self, engine: Engine) -> None:
+        listener = socket.create_server((self._context.host, self._port), backlog=_BACKLOG)
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(engine),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:
+            if self._serving.done():
+                self._serving.result()
+                raise RuntimeError("the storage server ended before it started")
+            await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Finish what is under way, close the port and the data. Safe to call twice."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+            self._server = self._serving = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def ensure_bucket(self, name: str) -> None:
+        """Create a bucket of the default project unless it exists."""
+        engine = _started(self._engine)
+        if engine.store.bucket(name) is None:
+            engine.buckets.create(name, self._context.project_id, {})
+
+
+def _started(part: _Part | None) -> _Part:
+    if part is None:
+        raise RuntimeError("the storage service was not started")
+    return part

@@ -1,0 +1,200 @@
+"""The XML API as signed URLs use it, on objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from continuon_local.meter import Operation
+from continuon_local.storage.checksums import Expected, SizeRange
+from continuon_local.storage.errors import StorageError, invalid, not_implemented, unmodified
+from continuon_local.storage.fields import settable_fields
+from continuon_local.storage.objects import NewObject
+from continuon_local.storage.preconditions import Preconditions
+from continuon_local.storage.resumable import Session
+from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
+from continuon_local.storage.signed_urls import SignedRequest, is_signed, verify
+from continuon_local.storage.transfer import download, object_headers, receive
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from continuon_local.storage.call import Call
+    from continuon_local.storage.records import ObjectRecord
+
+__all__ = ["handle"]
+
+_FIELD_OF_HEADER = {
+    "content-type": "contentType",
+    "cache-control": "cacheControl",
+    "content-disposition": "contentDisposition",
+    "content-encoding": "contentEncoding",
+    "content-language": "contentLanguage",
+    "x-goog-custom-time": "customTime",
+    "x-goog-storage-class": "storageClass",
+}
+_METADATA_PREFIX = "x-goog-meta-"
+
+# Parameters that choose another method of the XML API than the plain one.
+_SUB_RESOURCES = frozenset(
+    {"acl", "compose", "cors", "lifecycle", "tagging", "uploads", "uploadId", "versioning"}
+)
+
+
+async def handle(call: Call, bucket: str, name: str) -> Response:
+    """Answer a request for an object.
+
+    Raises:
+        StorageError: The request is refused.
+    """
+    session_id = call.parameters.get("upload_id")
+    if session_id is not None and call.method in {"PUT", "POST", "DELETE"}:
+        return await _session(call, session_id)
+    digest = authorise(call)
+    for sub_resource in _SUB_RESOURCES & call.parameters.keys():
+        raise not_implemented(f"{call.method} of an object with ?{sub_resource}")
+    if not name:
+        raise not_implemented(f"{call.method} of a bucket in the XML API")
+    match call.method:
+        case "GET" | "HEAD":
+            return _read(call, bucket, name)
+        case "PUT":
+            return await _put(call, bucket, name, digest)
+        case "DELETE":
+            await call.engine.objects.delete(
+                bucket, name, call.generation(), Preconditions.from_headers(call.headers)
+            )
+            return Response(status_code=204)
+        case "POST" if call.headers.get("x-goog-resumable") == "start":
+            return _start_session(call, bucket, name)
+        case _:
+            raise StorageError(
+                405, "methodNotAllowed", "MethodNotAllowed", "The method is not allowed."
+            )
+
+
+def authorise(call: Call) -> str | None:
+    """Return the SHA-256 (hexadecimal) that the body must have, or None for any body.
+
+    Raises:
+        StorageError: The request is neither signed nor an administrator's (400, 403).
+    """
+    if is_signed(call.parameters):
+        request = SignedRequest(
+            method=call.method,
+            raw_path=call.raw_path,
+            raw_query=call.raw_query,
+            headers=call.request.headers.items(),
+        )
+        now = call.engine.context.clock.now()
+        return verify(request, call.engine.accounts, now).payload_sha256
+    if call.headers.get("authorization") == "Bearer owner":
+        return None
+    details = {
+        "Details": "Anonymous caller does not have access to the Google Cloud Storage object."
+    }
+    raise StorageError(403, "forbidden", "AccessDenied", "Access denied.", details=details)
+
+
+def _fields(call: Call) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        field: call.headers[header]
+        for header, field in _FIELD_OF_HEADER.items()
+        if header in call.headers
+    }
+    metadata = {
+        header.removeprefix(_METADATA_PREFIX): value
+        for header, value in call.headers.items()
+        if header.startswith(_METADATA_PREFIX)
+    }
+    if metadata:
+        fields["metadata"] = metadata
+    fields.setdefault("contentType", "application/octet-stream")
+    return settable_fields(fields)
+
+
+def _read(call: Call, bucket: str, name: str) -> Response:
+    call.count(Operation.STORAGE_CLASS_B)
+    record = call.engine.objects.get(
+        bucket, name, call.generation(), Preconditions.from_headers(call.headers)
+    )
+    _check_entity_tag(call, record)
+    overrides = {
+        header: call.parameters[f"response-{header}"]
+        for header in ("content-disposition", "content-type")
+        if f"response-{header}" in call.parameters
+    }
+    return download(call, record, entity_tag=record.xml_etag, overrides=overrides)
+
+
+def _check_entity_tag(call: Call, record: ObjectRecord) -> None:
+    stated = call.headers.get("if-none-match")
+    if stated is not None and _names(stated, record.xml_etag):
+        raise unmodified()
+    required = call.headers.get("if-match")
+    if required is not None and not _names(required, record.xml_etag):
+        raise StorageError(
+            412, "conditionNotMet", "PreconditionFailed", "The If-Match tag is not the object's."
+        )
+
+
+def _names(header: str, entity_tag: str) -> bool:
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return "*" in tags or entity_tag in tags or entity_tag.strip('"') in tags
+
+
+async def _put(call: Call, bucket: str, name: str, digest: str | None) -> Response:
+    if "x-goog-copy-source" in call.headers:
+        raise not_implemented("PUT with x-goog-copy-source")
+    call.count(Operation.STORAGE_CLASS_A)
+    sizes = SizeRange.from_headers(call.headers)
+    if call.content_length is not None:
+        sizes.check(call.content_length)
+    expected = Expected.from_headers(call.headers).with_sha256(digest)
+    conditions = Preconditions.from_headers(call.headers)
+    fields = _fields(call)
+    call.engine.objects.check_may_write(bucket, name, conditions)
+    body_id, digests = await receive(call, call.stream(), expected, sizes)
+    new = NewObject(
+        bucket=bucket,
+        name=name,
+        body_id=body_id,
+        digests=digests,
+        fields=fields,
+        conditions=conditions,
+    )
+    return _stored(await call.engine.objects.create(new))
+
+
+def _stored(record: ObjectRecord) -> Response:
+    described = object_headers(record)
+    headers = {name: value for name, value in described.items() if name.startswith("x-goog-")}
+    return Response(status_code=200, headers={**headers, "etag": record.xml_etag})
+
+
+def _start_session(call: Call, bucket: str, name: str) -> Response:
+    call.count(Operation.STORAGE_CLASS_A)
+    session = call.engine.sessions.begin(
+        bucket=bucket,
+        name=name,
+        fields=_fields(call),
+        conditions=Preconditions.from_headers(call.headers),
+        expected=Expected.from_headers(call.headers),
+        sizes=SizeRange.from_headers(call.headers),
+        total=None,
+    )
+    path = quote(f"/{bucket}/{name}", safe="/~")
+    location = f"{call.base_url}{path}?upload_id={session.id}"
+    headers = {"location": location, "x-guploader-uploadid": session.id}
+    return Response(status_code=201, headers=headers)
+
+
+async def _session(call: Call, session_id: str) -> Response:
+    if call.method == "DELETE":
+        return await cancel_upload(call, session_id)
+    if call.method == "POST":
+        raise invalid("A session takes PUT requests.")
+    outcome = await continue_upload(call, session_id)
+    return incomplete(outcome) if isinstance(outcome, Session) else _stored(outcome)
