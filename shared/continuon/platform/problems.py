@@ -9,7 +9,6 @@ from continuon.errors import ProblemType
 __all__ = [
     "BODY_TOO_LARGE",
     "INTERNAL",
-    "PAGE_TOKEN_INVALID",
     "REQUEST_INVALID",
     "ROUTE_UNKNOWN",
     "SERVICE_UNAVAILABLE",
@@ -32,12 +31,6 @@ ROUTE_UNKNOWN: Final = ProblemType(
     status=404,
     title="There is no such route or method.",
     remedy="The API reference at `/docs` lists every route.",
-)
-PAGE_TOKEN_INVALID: Final = ProblemType(
-    code="request.page_token_invalid",
-    status=422,
-    title="The page token was not issued by this list.",
-    remedy="Pass `next_page_token` of the previous answer unchanged, with the same filters.",
 )
 SERVICE_UNAVAILABLE: Final = ProblemType(
     code="service.unavailable",

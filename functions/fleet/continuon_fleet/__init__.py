@@ -1,0 +1,1 @@
+"""The fleet: who owns which robot, and what an account may use."""

@@ -1,0 +1,149 @@
+"""The HTTP surface of robots and accounts."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from continuon import limits
+from continuon.auth.claims import verify_claim
+from continuon.contracts.robots import (
+    ClaimRequest,
+    Quota,
+    Robot,
+    RobotPage,
+    UserProfile,
+)
+from continuon.errors import ProblemError
+from continuon.identifiers import ROBOT_ID
+from continuon.paging import decode_cursor, encode_cursor
+from continuon.platform.http import create_app
+from continuon.platform.logging import current_trace_id
+from continuon_fleet import service
+from continuon_fleet.errors import ROBOT_NOT_FOUND
+from continuon_fleet.settings import ClaimPolicy, settings
+from continuon_fleet.store import FleetStore
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from fastapi import FastAPI
+
+    from continuon.platform.identity import CurrentUser, Now
+    from continuon_fleet.records import RobotRecord
+
+__all__ = ["fleet_app"]
+
+_robots = APIRouter(prefix="/api/v1/robots", tags=["robots"])
+_account = APIRouter(prefix="/api/v1/auth", tags=["account"])
+_service = APIRouter(tags=["service"])
+
+_RobotId = Annotated[str, Path(pattern=ROBOT_ID.pattern)]
+
+
+def _audit(actor: str, action: str, robot_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "actor": actor,
+        "action": action,
+        "subject": f"robots/{robot_id}",
+        "outcome": "done",
+        "at": now,
+        "trace_id": current_trace_id.get(),
+    }
+
+
+@_robots.post("/claim", status_code=201)
+async def claim_robot(request: ClaimRequest, user: CurrentUser, now: Now) -> Robot:
+    """Bind a robot to your account with the proof that it signed on the local network."""
+    store = FleetStore()
+    proof = verify_claim(request.proof, user_id=user.uid, now=now)
+    device_id = proof.ruri.device_id
+    if settings().claim_policy is ClaimPolicy.PROVISIONED:
+        service.check_provisioned(await store.provisioned_thumbprint(device_id), proof)
+    account = await store.user(user.uid)
+    service.check_quota(await store.robots_used(user.uid), account.plan)
+    existing, snapshot = await store.robot(device_id)
+    record = service.claim(proof, existing, name=request.name, now=now)
+    await store.apply_claim(
+        proof, record, snapshot, _audit(user.uid, "robot.claim", device_id, now)
+    )
+    return record.public()
+
+
+@_robots.get("")
+async def list_robots(
+    user: CurrentUser,
+    page_size: Annotated[int, Query(ge=1, le=limits.MAX_PAGE_SIZE)] = limits.DEFAULT_PAGE_SIZE,
+    page_token: Annotated[str | None, Query(max_length=512)] = None,
+) -> RobotPage:
+    """List your robots, newest claim first."""
+    after = decode_cursor(page_token) if page_token else None
+    records = await FleetStore().page(user.uid, after=after, size=page_size)
+    last = records[-1] if len(records) == page_size else None
+    return RobotPage(
+        robots=[record.public() for record in records],
+        next_page_token=encode_cursor(last.claimed_at, last.robot_id) if last else None,
+    )
+
+
+async def _owned(store: FleetStore, robot_id: str, uid: str) -> tuple[RobotRecord, Any]:
+    """Return the robot if it is the caller's; 404 says nothing about others' robots."""
+    record, snapshot = await store.robot(robot_id)
+    if record is None or record.owner_id != uid:
+        raise ProblemError(ROBOT_NOT_FOUND)
+    return record, snapshot
+
+
+@_robots.get("/{robot_id}")
+async def get_robot(robot_id: _RobotId, user: CurrentUser) -> Robot:
+    """Get one of your robots."""
+    record, _ = await _owned(FleetStore(), robot_id, user.uid)
+    return record.public()
+
+
+@_robots.post("/{robot_id}/revoke")
+async def revoke_robot(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robot:
+    """Give a robot up: its key stops working with the next request.
+
+    Its episodes stay yours. Whoever claims it next needs a new device key on the robot.
+    """
+    store = FleetStore()
+    record, snapshot = await _owned(store, robot_id, user.uid)
+    revoked = service.revoke(record)
+    await store.apply_revoke(revoked, snapshot, _audit(user.uid, "robot.revoke", robot_id, now))
+    return revoked.public()
+
+
+@_account.get("/me")
+async def me(user: CurrentUser) -> UserProfile:
+    """Get your account: roles, plan, what is used of it."""
+    store = FleetStore()
+    account = await store.user(user.uid)
+    allowed = service.plan_limits(account.plan)
+    return UserProfile(
+        uid=user.uid,
+        email=user.email,
+        roles=sorted(role.value for role in user.roles),
+        plan=account.plan,
+        quota=Quota(
+            robots_used=await store.robots_used(user.uid),
+            robots_limit=allowed.robots,
+            episodes_used=await store.episodes_used(user.uid),
+            episodes_limit=allowed.episodes,
+        ),
+    )
+
+
+@_service.get("/api/health")
+async def health() -> dict[str, str]:
+    """Say that requests arrive. Touches no store: it must not cost and not fail with one."""
+    return {"status": "ok"}
+
+
+@cache
+def fleet_app() -> FastAPI:
+    """Return the application of the `fleet_api` function."""
+    project_id = settings().google_cloud_project
+    return create_app("Fleet", _robots, _account, _service, project_id=project_id)
