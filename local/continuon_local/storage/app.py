@@ -67,7 +67,7 @@ class _Dispatcher:
             return _refusal(error, json=handler is not None)
         except ClientDisconnect:
             return Response(status_code=_CLIENT_GONE)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the log has the rest
             _LOG.exception("%s %s failed", call.method, call.raw_path)
             return _refusal(_internal_error(), json=handler is not None)
 

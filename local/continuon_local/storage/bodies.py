@@ -46,21 +46,20 @@ class Hasher:
         self._sha256 = hashlib.sha256() if sha256 else None
         self.size = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._crc32c = google_crc32c.Checksum()
+        self._crc32c = 0
 
     def update(self, data: bytes | bytearray) -> None:
         """Take the next bytes."""
         self._md5.update(data)
-        self._crc32c.update(bytes(data))
+        self._crc32c = google_crc32c.extend(self._crc32c, bytes(data))
         if self._sha256 is not None:
             self._sha256.update(data)
         self.size += len(data)
 
     def digests(self) -> Digests:
         """Return what was computed so far."""
-        crc32c = int.from_bytes(self._crc32c.digest(), "big")
         sha256 = None if self._sha256 is None else self._sha256.hexdigest()
-        return Digests(size=self.size, md5=self._md5.digest(), crc32c=crc32c, sha256=sha256)
+        return Digests(size=self.size, md5=self._md5.digest(), crc32c=self._crc32c, sha256=sha256)
 
 
 class BodyWriter:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-__all__ = ["KeyRing", "SignedRequest", "Verdict", "is_signed", "verify"]
+__all__ = ["KeyRing", "SignedRequest", "Verdict", "canonical_request", "is_signed", "verify"]
 
 # Seven days, the longest life the service grants a signature.
 MAX_EXPIRES_SECONDS = 604_800
@@ -33,8 +33,13 @@ _MAX_SKEW = timedelta(minutes=15)
 
 _ALGORITHM = "GOOG4-RSA-SHA256"
 _UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
-_SCOPE = re.compile(r"(?P<email>.+)/(?P<date>\d{8})/(?P<region>[^/]+)/storage/goog4_request", re.ASCII)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PAYLOAD_HEADER = "x-goog-content-sha256"
+_EXTENSION_PREFIX = "x-goog-"
+_SCOPE = re.compile(
+    r"(?P<email>.+)/(?P<date>[0-9]{8})/(?P<region>[^/]+)/storage/goog4_request", re.DOTALL
+)
+
+_SIGNATURE = "x-goog-signature"
 
 
 class KeyRing(Protocol):
@@ -76,7 +81,7 @@ class Verdict:
 
 def is_signed(parameters: Mapping[str, str]) -> bool:
     """Say whether a query claims a signature."""
-    return any(name.lower() == "x-goog-signature" for name in parameters)
+    return any(name.lower() == _SIGNATURE for name in parameters)
 
 
 def verify(request: SignedRequest, keys: KeyRing, now: datetime) -> Verdict:
@@ -89,27 +94,45 @@ def verify(request: SignedRequest, keys: KeyRing, now: datetime) -> Verdict:
             ``SignatureDoesNotMatch`` or ``AccessDenied`` (403).
     """
     query = _decode_query(request.raw_query)
-    parameters = dict(query)
+    parameters = {name.lower(): value for name, value in query}
     if len(parameters) != len(query):
         raise invalid("A query parameter is given twice.")
     claim = _Claim.parse(parameters)
     claim.check_time(now)
-    names, headers = _canonical_headers(parameters, request.headers)
-    payload = dict(headers).get("x-goog-content-sha256", _UNSIGNED_PAYLOAD)
-    rest = [
-        canonical_path(request.raw_path),
-        _canonical_query(query),
-        *(f"{name}:{value}" for name, value in headers),
-        "",
-        names,
-        payload,
-    ]
-    methods = ["HEAD", "GET"] if request.method == "HEAD" else [request.method]
-    candidates = ["\n".join([method, *rest]) for method in methods]
-    claim.check_signature(candidates, keys)
+    names = _signed_names(parameters)
+    headers = _received(request.headers)
+    _check_all_signed(names, headers)
+    methods = ["GET", "HEAD"] if request.method == "HEAD" else [request.method]
+    rest = _canonical_rest(request.raw_path, query, names, headers)
+    claim.check_signature(["\n".join([method, *rest]) for method in methods], keys)
+    payload = headers.get(_PAYLOAD_HEADER, _UNSIGNED_PAYLOAD)
     return Verdict(
-        email=claim.email, payload_sha256=payload if _DIGEST.fullmatch(payload) else None
+        email=claim.email, payload_sha256=None if payload == _UNSIGNED_PAYLOAD else payload
     )
+
+
+def canonical_request(request: SignedRequest, signed_headers: Sequence[str]) -> str:
+    """Return the text whose SHA-256 is signed."""
+    query = _decode_query(request.raw_query)
+    headers = _received(request.headers)
+    rest = _canonical_rest(request.raw_path, query, signed_headers, headers)
+    return "\n".join([request.method, *rest])
+
+
+def _canonical_rest(
+    raw_path: str,
+    query: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    headers: Mapping[str, str],
+) -> list[str]:
+    return [
+        _encode(_decode(raw_path), "/~"),
+        _canonical_query(query),
+        *(f"{name}:{headers[name]}" for name in names),
+        "",
+        ";".join(names),
+        headers.get(_PAYLOAD_HEADER, _UNSIGNED_PAYLOAD),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +208,7 @@ def _signed_by(key: RSAPublicKey, signature: bytes, text: str) -> bool:
 
 
 def _required(parameters: Mapping[str, str], name: str) -> str:
-    value = parameters.get(name)
+    value = parameters.get(name.lower())
     if not value:
         raise _malformed(name, f"{name} is missing")
     return value
@@ -222,24 +245,37 @@ def _parse_signature(text: str) -> bytes:
         raise _malformed("X-Goog-Signature", "Invalid signature encoding") from None
 
 
-def _canonical_headers(
-    parameters: Mapping[str, str], received: Sequence[tuple[str, str]]
-) -> tuple[str, list[tuple[str, str]]]:
-    """Return the names as signed and the name-value pairs that the signature covers."""
+def _received(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Join repeated headers, collapse white space: the form in which values are signed."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name, []).append(" ".join(value.split()))
+    return {name: ",".join(parts) for name, parts in values.items()}
+
+
+def _signed_names(parameters: Mapping[str, str]) -> list[str]:
     joined = _required(parameters, "X-Goog-SignedHeaders")
     names = joined.split(";")
     if names != sorted(set(names)) or joined != joined.lower():
         raise _malformed("X-Goog-SignedHeaders", "Signed headers must be sorted and in lower case")
     if "host" not in names:
         raise _malformed("host", "The host header must be signed")
-    values: dict[str, list[str]] = {}
-    for name, value in received:
-        values.setdefault(name, []).append(" ".join(value.split()))
+    return names
+
+
+def _check_all_signed(names: Sequence[str], headers: Mapping[str, str]) -> None:
+    """Refuse a signed header that is missing, and an extension header that is not signed.
+
+    The second rule keeps the holder of a URL from adding a precondition, metadata or a storage
+    class that its signer never saw.
+    """
     for name in names:
-        if name not in values:
+        if name not in headers:
             details = "Header was included in signedheaders, but not in the request."
             raise _malformed(name, details)
-    return joined, [(name, ",".join(values[name])) for name in names]
+    for name in headers:
+        if name.startswith(_EXTENSION_PREFIX) and name not in names:
+            raise _malformed(name, "Header is in the request, but was not in signedheaders.")
 
 
 def _decode_query(raw_query: str) -> list[tuple[str, str]]:
@@ -259,15 +295,10 @@ def _encode(text: str, safe: str) -> str:
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 
-def canonical_path(raw_path: str) -> str:
-    """Return the path encoded the one way that signatures cover."""
-    return _encode(_decode(raw_path), "/~")
-
-
 def _canonical_query(query: Sequence[tuple[str, str]]) -> str:
     encoded = sorted(
         (_encode(name, "~"), _encode(value, "~"))
         for name, value in query
-        if name != "X-Goog-Signature"
+        if name.lower() != _SIGNATURE
     )
     return "&".join(f"{name}={value}" for name, value in encoded)
