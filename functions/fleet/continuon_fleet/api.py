@@ -20,6 +20,7 @@ from continuon.errors import ProblemError
 from continuon.identifiers import ROBOT_ID
 from continuon.paging import decode_cursor, encode_cursor
 from continuon.platform.http import create_app
+from continuon.platform.identity import CurrentUser, Now
 from continuon.platform.logging import current_trace_id
 from continuon_fleet import service
 from continuon_fleet.errors import ROBOT_NOT_FOUND
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from continuon.platform.identity import CurrentUser, Now
     from continuon_fleet.records import RobotRecord
 
 __all__ = ["fleet_app"]
