@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import StatusError, invalid_argument
 from continuon_local.firestore.errors import not_found as not_found_error
-from continuon_local.firestore.fields import parse_field_path, project
+from continuon_local.firestore.masks import masked
 from continuon_local.firestore.messages import (
     BatchWriteResponse,
     BeginTransactionResponse,
     CommitResponse,
-    Document,
     Empty,
     Write,
     WriteResult,
@@ -23,33 +22,16 @@ from continuon_local.firestore.times import to_timestamp
 from continuon_local.firestore.wire import found_document, missing_document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from continuon_local.firestore.access import Caller
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.messages import Message
 
-__all__ = ["DocumentCalls", "masked"]
+__all__ = ["DocumentCalls"]
 
 _AUTO_ID_ALPHABET = string.ascii_letters + string.digits
 _AUTO_ID_LENGTH = 20
-
-
-def masked(data: bytes, request: Message) -> bytes:
-    """Return a serialized document with the fields of the request's ``mask`` only."""
-    if not request.HasField("mask"):
-        return data
-    return _apply_mask(data, request.mask)
-
-
-def _apply_mask(data: bytes, mask: Message) -> bytes:
-    document = Document.FromString(data)
-    result = Document(
-        name=document.name, create_time=document.create_time, update_time=document.update_time
-    )
-    project(document.fields, [parse_field_path(path) for path in mask.field_paths], result.fields)
-    serialized: bytes = result.SerializeToString()
-    return serialized
 
 
 def _database_of(name: str) -> str:
@@ -74,7 +56,7 @@ class DocumentCalls:
             raise not_found_error(f'Document "{request.name}" not found.')
         return masked(stored.data, request)
 
-    async def batch_get_documents(self, request: Message, caller: Caller) -> AsyncIterator[bytes]:
+    async def batch_get_documents(self, request: Message, caller: Caller) -> AsyncGenerator[bytes]:
         """BatchGetDocuments: one answer for each distinct name, found or missing."""
         database = check_database(request.database)
         names = list(dict.fromkeys(request.documents))

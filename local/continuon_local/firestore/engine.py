@@ -159,7 +159,7 @@ class Engine:
             return Reader(version=self._checked(request.read_time))
         return Reader()
 
-    def _move_up(self, reader: Reader) -> int:
+    def move_up(self, reader: Reader) -> int:
         """Fix what ``reader`` sees now; return the read time to report."""
         if reader.transaction is not None:
             now = self.now()
@@ -178,7 +178,7 @@ class Engine:
         parsed = [parse_document_name(name) for name in names]
         if reader.transaction is not None:
             await self.transactions.lock(reader.transaction, set(names))
-        read_time = self._move_up(reader)
+        read_time = self.move_up(reader)
         found = [self._read(reader, name) for name in parsed]
         if reader.transaction is not None:
             for name, stored in zip(names, found, strict=True):
@@ -189,7 +189,7 @@ class Engine:
 
     async def query(self, reader: Reader, query: CompiledQuery) -> tuple[int, QueryResult]:
         """Run a query; return the read time and the result."""
-        read_time = self._move_up(reader)
+        read_time = self.move_up(reader)
         result = run_query(self.store, query, reader.version)
         transaction = reader.transaction
         if transaction is None or transaction.read_only:
@@ -198,7 +198,7 @@ class Engine:
         before = self.store.last_version
         await self.transactions.lock(transaction, [row.name for row in result.rows])
         if self.store.last_version != before:
-            read_time = self._move_up(reader)
+            read_time = self.move_up(reader)
             result = run_query(self.store, query, reader.version)
         self.transactions.record_query(transaction, query.matches)
         for row in result.rows:

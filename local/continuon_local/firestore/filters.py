@@ -28,6 +28,7 @@ __all__ = [
     "compile_filter",
     "equality_fields",
     "inequality_fields",
+    "is_unary",
     "leaves",
 ]
 
@@ -62,7 +63,8 @@ def leaves(condition: Message) -> Iterator[Message]:
         yield condition.unary_filter
 
 
-def _is_unary(leaf: Message) -> bool:
+def is_unary(leaf: Message) -> bool:
+    """Tell a unary filter from a field filter."""
     return bool(leaf.DESCRIPTOR.name == "UnaryFilter")
 
 
@@ -72,7 +74,7 @@ def inequality_fields(condition: Message) -> Sequence[str]:
     found = {
         leaf.field.field_path
         for leaf in leaves(condition)
-        if leaf.op in (unary if _is_unary(leaf) else _INEQUALITY)
+        if leaf.op in (unary if is_unary(leaf) else _INEQUALITY)
     }
     return sorted(found)
 
@@ -83,7 +85,7 @@ def equality_fields(condition: Message) -> Sequence[str]:
     found = {
         leaf.field.field_path
         for leaf in leaves(condition)
-        if (leaf.op in unary if _is_unary(leaf) else leaf.op not in _INEQUALITY)
+        if (leaf.op in unary if is_unary(leaf) else leaf.op not in _INEQUALITY)
     }
     return sorted(found)
 
@@ -119,7 +121,7 @@ def check_disjunctions(condition: Message) -> None:
             f"Invalid query. The maximum number of disjunctions is {MAX_DISJUNCTIONS}, "
             f"the query has {count}."
         )
-    operators = [leaf.op for leaf in leaves(condition) if not _is_unary(leaf)]
+    operators = [leaf.op for leaf in leaves(condition) if not is_unary(leaf)]
     if operators.count(Operator.NOT_IN) > 1:
         raise invalid_argument("Only a single 'NOT_IN' clause may be used in a query.")
     if Operator.NOT_IN in operators:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,14 @@ from continuon_local.firestore.access import caller_of
 from continuon_local.firestore.errors import StatusError, unimplemented
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from continuon_local.firestore.access import Access, Caller
     from continuon_local.firestore.messages import Message
 
     Unary = Callable[[Message, Caller], Awaitable[bytes]]
-    Stream = Callable[[Message, Caller], AsyncIterator[bytes]]
-    Bidi = Callable[[AsyncIterator[Message], Caller], AsyncIterator[bytes]]
+    Stream = Callable[[Message, Caller], AsyncGenerator[bytes]]
+    Bidi = Callable[[AsyncIterator[Message], Caller], AsyncGenerator[bytes]]
     Context = grpc.aio.ServicerContext[Any, Any]
 
 __all__ = ["Method", "MethodTable"]
@@ -105,8 +106,9 @@ class MethodTable(grpc.GenericRpcHandler):
             try:
                 caller = caller_of(context.invocation_metadata())
                 self._access.check(caller, name, request)
-                async for response in implementation(request, caller):
-                    await context.write(response)
+                async with aclosing(implementation(request, caller)) as responses:
+                    async for response in responses:
+                        await context.write(response)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 status = _status_of(error, name)
             else:
@@ -120,8 +122,10 @@ class MethodTable(grpc.GenericRpcHandler):
             try:
                 caller = caller_of(context.invocation_metadata())
                 self._access.check(caller, name, None)
-                async for response in implementation(requests, caller):
-                    await context.write(response)
+                # Closed here and now, so that a listener is gone when its client is.
+                async with aclosing(implementation(requests, caller)) as responses:
+                    async for response in responses:
+                        await context.write(response)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 status = _status_of(error, name)
             else:

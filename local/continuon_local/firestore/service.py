@@ -13,9 +13,12 @@ from continuon_local.firestore.access import DenyUsers
 from continuon_local.firestore.document_calls import DocumentCalls
 from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
+from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
+from continuon_local.firestore.listen import ListenCalls
 from continuon_local.firestore.query_calls import QueryCalls
 from continuon_local.firestore.rpc import Method, MethodTable
+from continuon_local.firestore.write_stream import WriteStreamCalls
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from continuon_local.firestore.access import Access
+    from continuon_local.firestore.indexes import IndexChecker
     from continuon_local.service import ServiceContext
 
 __all__ = ["FirestoreService"]
@@ -36,8 +40,9 @@ _OPTIONS = [
 _STOP_GRACE_S = 1.0
 
 
-def _methods(engine: Engine) -> dict[str, Method]:
-    documents, queries = DocumentCalls(engine), QueryCalls(engine)
+def _methods(engine: Engine, indexes: IndexChecker | None) -> dict[str, Method]:
+    documents, queries = DocumentCalls(engine), QueryCalls(engine, indexes)
+    listening, writing = ListenCalls(engine, indexes), WriteStreamCalls(engine)
     return {
         "GetDocument": Method(messages.GetDocumentRequest, unary=documents.get_document),
         "BatchGetDocuments": Method(
@@ -52,7 +57,17 @@ def _methods(engine: Engine) -> dict[str, Method]:
             messages.BeginTransactionRequest, unary=documents.begin_transaction
         ),
         "Rollback": Method(messages.RollbackRequest, unary=documents.rollback),
+        "ListDocuments": Method(messages.ListDocumentsRequest, unary=queries.list_documents),
         "RunQuery": Method(messages.RunQueryRequest, stream=queries.run_query),
+        "RunAggregationQuery": Method(
+            messages.RunAggregationQueryRequest, stream=queries.run_aggregation_query
+        ),
+        "PartitionQuery": Method(messages.PartitionQueryRequest, unary=queries.partition_query),
+        "ListCollectionIds": Method(
+            messages.ListCollectionIdsRequest, unary=queries.list_collection_ids
+        ),
+        "Listen": Method(messages.ListenRequest, bidi=listening.listen),
+        "Write": Method(messages.WriteRequest, bidi=writing.write),
     }
 
 
@@ -134,8 +149,9 @@ class FirestoreService:
         self._events.watch(self._watched)
         engine = Engine(self._context, self._connection, self._events)
         engine.on_events = self._outbox.notify
+        indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers([MethodTable(_methods(engine), self._access)])
+        server.add_generic_rpc_handlers([MethodTable(_methods(engine, indexes), self._access)])
         address = f"{self._context.host}:{self._requested_port}"
         self._bound_port = server.add_insecure_port(address)
         await server.start()

@@ -1,0 +1,265 @@
+"""Which queries need a composite index, and whether ``firestore.indexes.json`` defines it.
+
+Single-field indexes exist by themselves for queries on a collection; equalities on several fields
+are answered by merging them. Everything else needs a composite index: the equality fields in any
+order, then the sort orders. See https://firebase.google.com/docs/firestore/query-data/index-overview.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from continuon_local.firestore.errors import failed_precondition
+from continuon_local.firestore.fields import DOCUMENT_ID
+from continuon_local.firestore.filters import Operator, is_unary, leaves
+from continuon_local.firestore.filters import inequality_fields as inequalities
+from continuon_local.firestore.messages import StructuredQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from continuon_local.firestore.messages import Message
+
+__all__ = ["CompositeIndex", "IndexChecker", "IndexNeed", "load_indexes", "needs_of"]
+
+_COLLECTION = "COLLECTION"
+_GROUP = "COLLECTION_GROUP"
+_ASCENDING = "ASCENDING"
+_DESCENDING = "DESCENDING"
+_CONTAINS = "CONTAINS"
+_ARRAY_OPERATORS = {Operator.ARRAY_CONTAINS, Operator.ARRAY_CONTAINS_ANY}
+_OR = StructuredQuery.CompositeFilter.Operator.OR
+
+Entry = tuple[str, str]
+"""A field path, and ``ASCENDING``, ``DESCENDING`` or ``CONTAINS``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeIndex:
+    """One entry of ``indexes``: its collection id, its scope, its fields without ``__name__``."""
+
+    collection_id: str
+    scope: str
+    fields: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexNeed:
+    """What one disjunction of a query asks of the indexes.
+
+    Attributes:
+        equalities: Fields compared for equality, ``ASCENDING``, or array membership, ``CONTAINS``.
+        orders: The sort orders that remain.
+    """
+
+    equalities: frozenset[Entry]
+    orders: tuple[Entry, ...]
+
+
+def _composite(entry: Mapping[str, Any]) -> CompositeIndex:
+    fields = [
+        (field["fieldPath"], field.get("order") or field.get("arrayConfig") or _ASCENDING)
+        for field in entry["fields"]
+    ]
+    if fields and fields[-1][0] == DOCUMENT_ID:
+        name = fields.pop()
+        if fields and name[1] != _direction_after(fields[-1]):
+            fields.append(name)
+    return CompositeIndex(
+        entry["collectionGroup"], entry.get("queryScope", _COLLECTION), tuple(fields)
+    )
+
+
+def _direction_after(last: Entry) -> str:
+    return _DESCENDING if last[1] == _DESCENDING else _ASCENDING
+
+
+def load_indexes(path: Path) -> IndexChecker:
+    """Read ``firestore.indexes.json``.
+
+    Raises:
+        ValueError: The file is not of that form.
+        OSError: The file cannot be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        composites = [_composite(entry) for entry in document.get("indexes", [])]
+        singles = {
+            (override["collectionGroup"], override["fieldPath"]): frozenset(
+                (
+                    index.get("queryScope", _COLLECTION),
+                    index.get("order") or index.get("arrayConfig") or _ASCENDING,
+                )
+                for index in override.get("indexes", [])
+            )
+            for override in document.get("fieldOverrides", [])
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a file of Firestore indexes: {error!r}") from error
+    return IndexChecker(composites, singles)
+
+
+def _disjunctions(condition: Message) -> Iterator[list[Message]]:
+    """Yield the leaves of each disjunction."""
+    if condition.WhichOneof("filter_type") != "composite_filter":
+        yield list(leaves(condition))
+        return
+    parts = [list(_disjunctions(part)) for part in condition.composite_filter.filters]
+    if condition.composite_filter.op == _OR:
+        for part in parts:
+            yield from part
+        return
+    products: list[list[Message]] = [[]]
+    for part in parts:
+        products = [product + leaf for product in products for leaf in part]
+    yield from products
+
+
+def _equality(leaf: Message, unequal: Sequence[str]) -> Entry | None:
+    path = leaf.field.field_path
+    if path == DOCUMENT_ID or path in unequal:
+        return None
+    if not is_unary(leaf) and leaf.op in _ARRAY_OPERATORS:
+        return path, _CONTAINS
+    return path, _ASCENDING
+
+
+def _order_entries(query: Message, unequal: Sequence[str]) -> list[Entry]:
+    descending = StructuredQuery.Direction.DESCENDING
+    entries = [
+        (order.field.field_path, _DESCENDING if order.direction == descending else _ASCENDING)
+        for order in query.order_by
+    ]
+    direction = entries[-1][1] if entries else _ASCENDING
+    present = {path for path, _ in entries}
+    entries += [(path, direction) for path in unequal if path not in present]
+    if entries and entries[-1][0] == DOCUMENT_ID:
+        name = entries.pop()
+        if name[1] != (_direction_after(entries[-1]) if entries else _ASCENDING):
+            entries.append(name)
+    return entries
+
+
+def needs_of(query: Message) -> Sequence[IndexNeed]:
+    """Return what each disjunction of a ``StructuredQuery`` asks of the indexes."""
+    where = query.where
+    unequal = list(inequalities(where)) if query.HasField("where") else []
+    orders = _order_entries(query, unequal)
+    disjunctions = list(_disjunctions(where)) if query.HasField("where") else [[]]
+    needs = []
+    for disjunction in disjunctions:
+        found = (_equality(leaf, unequal) for leaf in disjunction)
+        equalities = frozenset(entry for entry in found if entry is not None)
+        fixed = {path for path, kind in equalities if kind == _ASCENDING}
+        # An equality leaves nothing to sort by that field.
+        remaining = tuple(entry for entry in orders if entry[0] not in fixed)
+        needs.append(IndexNeed(equalities, remaining))
+    return needs
+
+
+class IndexChecker:
+    """Knows the defined indexes.
+
+    Args:
+        composites: The composite indexes.
+        singles: For a collection id and field path with an override, the scopes and kinds of
+            its single-field indexes.
+    """
+
+    def __init__(
+        self,
+        composites: Sequence[CompositeIndex],
+        singles: Mapping[tuple[str, str], frozenset[tuple[str, str]]],
+    ) -> None:
+        self._composites = tuple(composites)
+        self._singles = dict(singles)
+
+    def check(self, query: Message) -> None:
+        """Refuse a ``StructuredQuery`` that the defined indexes cannot answer.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION with the index to add.
+        """
+        selector = query.from_[0]
+        if not selector.collection_id:
+            return
+        scope = _GROUP if selector.all_descendants else _COLLECTION
+        for need in needs_of(query):
+            missing = self.missing(selector.collection_id, scope, need)
+            if missing is not None:
+                raise failed_precondition(
+                    "The query requires an index. Add to firestore.indexes.json: "
+                    + json.dumps(missing)
+                )
+
+    def missing(self, collection_id: str, scope: str, need: IndexNeed) -> dict[str, Any] | None:
+        """Return the definition to add for ``need``, or None when it is met."""
+        equalities = need.equalities
+        singles = equalities if not need.orders else frozenset(need.orders)
+        if not need.orders or (len(need.orders) == 1 and not equalities):
+            absent = [each for each in singles if not self._has_single(collection_id, scope, each)]
+            if not absent:
+                return None
+            if not self._served(collection_id, scope, need):
+                return _override(collection_id, scope, absent[0])
+            return None
+        if self._served(collection_id, scope, need):
+            return None
+        return _definition(collection_id, scope, need)
+
+    def _has_single(self, collection_id: str, scope: str, entry: Entry) -> bool:
+        path, kind = entry
+        if path == DOCUMENT_ID:
+            return kind == _ASCENDING
+        for field_path in (path, "*"):
+            override = self._singles.get((collection_id, field_path))
+            if override is not None:
+                return (scope, kind) in override
+        return scope == _COLLECTION
+
+    def _served(self, collection_id: str, scope: str, need: IndexNeed) -> bool:
+        """Tell whether composite indexes, merged if need be, cover everything asked."""
+        covered: set[Entry] = set()
+        served = False
+        for index in self._composites:
+            if (index.collection_id, index.scope) != (collection_id, scope):
+                continue
+            split = len(index.fields) - len(need.orders)
+            prefix = {_as_equality(entry) for entry in index.fields[: max(split, 0)]}
+            if split < 0 or index.fields[split:] != need.orders or not prefix <= need.equalities:
+                continue
+            covered |= prefix
+            served = True
+        return served and covered == need.equalities
+
+
+def _as_equality(entry: Entry) -> Entry:
+    """An equality does not care about an index's direction."""
+    return entry if entry[1] == _CONTAINS else (entry[0], _ASCENDING)
+
+
+def _field(entry: Entry) -> dict[str, str]:
+    path, kind = entry
+    return {"fieldPath": path, "arrayConfig" if kind == _CONTAINS else "order": kind}
+
+
+def _definition(collection_id: str, scope: str, need: IndexNeed) -> dict[str, Any]:
+    fields = [*sorted(need.equalities), *need.orders]
+    return {
+        "collectionGroup": collection_id,
+        "queryScope": scope,
+        "fields": [_field(entry) for entry in fields],
+    }
+
+
+def _override(collection_id: str, scope: str, entry: Entry) -> dict[str, Any]:
+    definition = {"queryScope": scope, **_field(entry)}
+    path = definition.pop("fieldPath")
+    return {
+        "fieldOverrides": [
+            {"collectionGroup": collection_id, "fieldPath": path, "indexes": [definition]}
+        ]
+    }
