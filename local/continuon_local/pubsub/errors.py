@@ -1,0 +1,37 @@
+"""The one error of the Pub/Sub service: a canonical status and a message."""
+
+from __future__ import annotations
+
+import grpc
+
+__all__ = ["PubSubError", "invalid", "not_found", "unimplemented"]
+
+
+class PubSubError(Exception):
+    """A call that Pub/Sub refuses.
+
+    Attributes:
+        status: The canonical gRPC status.
+        message: What the caller reads.
+    """
+
+    def __init__(self, status: grpc.StatusCode, message: str) -> None:
+        self.status = status
+        self.message = message
+        super().__init__(message)
+
+
+def invalid(message: str) -> PubSubError:
+    """Return the error for a malformed or out-of-range argument."""
+    return PubSubError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(name: str) -> PubSubError:
+    """Return the error for a resource that does not exist."""
+    return PubSubError(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name}).")
+
+
+def unimplemented(what: str) -> PubSubError:
+    """Return the error for a method or feature that the local cloud does not have."""
+    message = f"{what} is not implemented by the local cloud."
+    return PubSubError(grpc.StatusCode.UNIMPLEMENTED, message)

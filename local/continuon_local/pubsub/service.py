@@ -1,0 +1,161 @@
+"""The Pub/Sub service of the local cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import grpc
+
+from continuon_local.database import open_database, transaction
+from continuon_local.events.outbox import Outbox
+from continuon_local.pubsub import limits
+from continuon_local.pubsub.broker import Broker
+from continuon_local.pubsub.messages import new
+from continuon_local.pubsub.names import check_name
+from continuon_local.pubsub.publisher import Publisher
+from continuon_local.pubsub.push import PushDispatcher
+from continuon_local.pubsub.rpc import PubSubHandlers
+from continuon_local.pubsub.store import PubSubStore
+from continuon_local.pubsub.subscriber import Subscriber
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from continuon_local.service import ServiceContext
+
+__all__ = ["PubSubService"]
+
+_STOP_GRACE_S = 1.0
+_SWEEP_INTERVAL_S = 1.0
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second service on the port is an error, not a coin toss
+    ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+)
+
+
+class PubSubService:
+    """Serves ``google.pubsub.v1`` over gRPC; data lives in ``pubsub.db``.
+
+    Point clients at it with ``PUBSUB_EMULATOR_HOST=127.0.0.1:PORT``.
+
+    Attributes:
+        watch_topics: Short or full names of the topics whose messages are appended to
+            :attr:`outbox`. Empty without a router, so that nothing piles up there.
+    """
+
+    name = "pubsub"
+
+    def __init__(self, context: ServiceContext, *, port: int) -> None:
+        self.watch_topics: set[str] = set()
+        self._context = context
+        self._port = port
+        self._running: _Running | None = None
+
+    @property
+    def port(self) -> int:
+        """The bound port, once :meth:`start` has returned."""
+        return self._port
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where messages of watched topics are recorded, in the transaction of their publish."""
+        return self._started().outbox
+
+    async def start(self) -> None:
+        """Open the data, bind the port, begin to serve and to push."""
+        context = self._context
+        folder = context.data_dir
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        connection = open_database(None if folder is None else folder / "pubsub.db")
+        running = _Running(context, connection, lambda: self.watch_topics)
+        try:
+            self._port = await running.serve(f"{context.host}:{self._port}")
+        except BaseException:
+            await running.close()
+            raise
+        self._running = running
+
+    async def stop(self) -> None:
+        """End streams and pushes, close the port and the data. Safe to call twice."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.close()
+
+    def ensure_topic(self, name: str) -> None:
+        """Create a topic of the default project (or a full name) unless it exists.
+
+        Raises:
+            PubSubError: INVALID_ARGUMENT: not a topic's name.
+        """
+        full = name if "/" in name else f"projects/{self._context.project_id}/topics/{name}"
+        check_name(full, "topics")
+        running = self._started()
+        if running.store.topic(full) is None:
+            with transaction(running.connection):
+                running.store.put_topic(new("Topic", name=full))
+
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise RuntimeError("the Pub/Sub service has not been started")
+        return self._running
+
+
+class _Running:
+    """What exists between the start and the stop."""
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        connection: sqlite3.Connection,
+        watched: Callable[[], set[str]],
+    ) -> None:
+        self.connection = connection
+        self.store = PubSubStore(connection)
+        self.outbox = Outbox(connection)
+        self._broker = Broker(
+            connection,
+            store=self.store,
+            clock=context.clock,
+            meter=context.meter,
+            outbox=self.outbox,
+            watched=watched,
+        )
+        self._push = PushDispatcher(self._broker, self.store, context.clock)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        publisher = Publisher(connection, self.store, self._broker)
+        subscriber = Subscriber(connection, self.store, self._broker, self._push)
+        handlers = PubSubHandlers(publisher, subscriber, self._broker)
+        self._server.add_generic_rpc_handlers((handlers,))
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def serve(self, address: str) -> int:
+        """Begin to serve on ``address`` and return the port."""
+        port = self._server.add_insecure_port(address)
+        await self._server.start()
+        self._push.refresh()
+        self._sweeper = asyncio.create_task(self._sweep())
+        return port
+
+    async def close(self) -> None:
+        """End everything and close the file."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        await self._push.stop()
+        await self._server.stop(_STOP_GRACE_S)
+        self.connection.close()
+
+    async def _sweep(self) -> None:
+        """Bury and drop what nobody pulls: dead letters and messages past their retention."""
+        while True:
+            now_ms = self._broker.now_ms()
+            for stored in self.store.all_subscriptions():
+                self._broker.bury(stored, now_ms)
+                self._broker.expire(stored, now_ms)
+            await asyncio.sleep(_SWEEP_INTERVAL_S)
