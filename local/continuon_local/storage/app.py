@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from continuon_local.storage import json_api, json_uploads, xml_api
+from continuon_local.storage import batch, cors, json_api, json_uploads, xml_api
 from continuon_local.storage.call import Call, decode_segment
 from continuon_local.storage.errors import StorageError
 from continuon_local.storage.transfer import drain
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from continuon_local.storage.call import Engine
@@ -23,12 +24,15 @@ __all__ = ["create_app"]
 
 _LOG = logging.getLogger(__name__)
 
-_JSON_PREFIXES = {
+_BATCH_PATH = "/batch/storage/v1"
+
+_HANDLERS: dict[str, Callable[[Call, Sequence[str]], Awaitable[Response]]] = {
     "/storage/v1/": json_api.handle,
     "/download/storage/v1/": json_api.handle,
     "/upload/storage/v1/": json_uploads.handle,
     "/resumable/upload/storage/v1/": json_uploads.handle,
 }
+_JSON_PREFIXES = (*_HANDLERS, _BATCH_PATH)
 
 # Host names under which a bucket may stand in front: BUCKET.storage.googleapis.com.
 _PUBLIC_HOST = "storage.googleapis.com"
@@ -37,15 +41,15 @@ _CLIENT_GONE = 499
 
 
 def create_app(engine: Engine) -> ASGIApp:
-    """Return the ASGI application."""
-    app = Starlette()
-    app.mount("/", _Dispatcher(engine))
-    return app
+    """Return the ASGI application.
+
+    It routes by itself, on the raw path: object names hold slashes, dots, percent signs and line
+    breaks that a router over decoded paths would misread.
+    """
+    return _Dispatcher(engine)
 
 
 class _Dispatcher:
-    """Routes on the raw path: object names hold slashes, dots and percent signs."""
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
@@ -55,33 +59,71 @@ class _Dispatcher:
         await response(scope, receive, send)
 
     async def _respond(self, call: Call) -> Response:
-        handler = next(
-            (prefix for prefix in _JSON_PREFIXES if call.raw_path.startswith(prefix)), None
-        )
+        is_json = call.raw_path.startswith(_JSON_PREFIXES)
         try:
-            if handler is None:
-                return await self._xml(call)
-            return await self._json(call, handler)
+            response = await (self._json(call) if is_json else self._xml(call))
         except StorageError as error:
             await _drain(call)
-            return _refusal(error, json=handler is not None)
+            response = _refusal(error, json=is_json)
         except ClientDisconnect:
             return Response(status_code=_CLIENT_GONE)
-        except Exception:  # noqa: BLE001 - the log has the rest
+        except Exception:  # noqa: BLE001 - the client gets the API's shape, the log the rest
             _LOG.exception("%s %s failed", call.method, call.raw_path)
-            return _refusal(_internal_error(), json=handler is not None)
+            response = _refusal(_internal_error(), json=is_json)
+        if not is_json:
+            response.headers.update(_cross_origin(call))
+        return response
 
-    async def _json(self, call: Call, prefix: str) -> Response:
-        authorization = call.headers.get("authorization")
-        if authorization not in {None, "Bearer owner"} and "upload_id" not in call.parameters:
-            message = "Invalid Credentials"
-            raise StorageError(401, "authError", "AuthenticationRequired", message)
+    async def _json(self, call: Call) -> Response:
+        _check_administrator(call)
+        if call.raw_path == _BATCH_PATH:
+            return await batch.handle(call, self._respond)
+        prefix = next(prefix for prefix in _JSON_PREFIXES if call.raw_path.startswith(prefix))
         segments = call.raw_path.removeprefix(prefix).split("/")
-        return await _JSON_PREFIXES[prefix](call, segments)
+        handler = _HANDLERS.get(prefix)
+        if handler is None:
+            raise StorageError(404, "notFound", "NotFound", "Not Found")
+        return await handler(call, segments)
 
     async def _xml(self, call: Call) -> Response:
         bucket, name = _bucket_and_name(call)
+        if call.method == "OPTIONS":
+            return _preflight(call, bucket)
         return await xml_api.handle(call, bucket, name)
+
+
+def _check_administrator(call: Call) -> None:
+    """Accept what the clients send in emulator mode: no credentials, or the token ``owner``."""
+    authorization = call.headers.get("authorization")
+    if authorization not in {None, "Bearer owner"} and "upload_id" not in call.parameters:
+        raise StorageError(401, "authError", "AuthenticationRequired", "Invalid Credentials")
+
+
+def _cors_rules(call: Call, bucket: str) -> list[dict[str, Any]]:
+    record = call.engine.store.bucket(bucket)
+    return [] if record is None else list(record.fields.get("cors") or [])
+
+
+def _cross_origin(call: Call) -> dict[str, str]:
+    """Return what lets a web page read this answer of the XML API."""
+    origin = call.headers.get("origin")
+    if origin is None or call.method == "OPTIONS":
+        return {}
+    try:
+        bucket, _ = _bucket_and_name(call)
+    except StorageError:
+        return {}  # the name that is refused names no bucket
+    return cors.allowed(_cors_rules(call, bucket), origin, call.method)
+
+
+def _preflight(call: Call, bucket: str) -> Response:
+    headers = cors.preflight(
+        _cors_rules(call, bucket),
+        call.headers.get("origin", ""),
+        call.headers.get("access-control-request-method", ""),
+        call.headers.get("access-control-request-headers", ""),
+    )
+    return Response(status_code=200, headers=headers)
 
 
 def _bucket_and_name(call: Call) -> tuple[str, str]:
