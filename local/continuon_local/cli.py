@@ -13,10 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from continuon_local.cli_hub import register
+from continuon_local.cli_options import chosen_ports, project_root, read_faults
 from continuon_local.cloud import LocalCloud
 from continuon_local.errors import LocalCloudError
 from continuon_local.running import description, write_atomically
-from continuon_local.settings import DEFAULT_PORTS, Settings
+from continuon_local.settings import Settings
 
 __all__ = ["app", "main"]
 
@@ -39,14 +41,13 @@ _err = Console(stderr=True)
 _Root = Annotated[
     Path | None, typer.Option(help="The folder with firebase.json (default: nearest above).")
 ]
-_DataDir = Annotated[
-    Path | None, typer.Option(help="Where data is kept (default: ROOT/.continuon).")
-]
+_DataDir = Annotated[Path | None, typer.Option(help="Where data is kept [ROOT/.continuon].")]
 _Ports = Annotated[
-    str, typer.Option(help="'default' (the Firebase emulators' ports) or 'auto' (free ones).")
+    str, typer.Option(help="'default' (as the Firebase emulators) or 'auto' (free).")
 ]
 _PortBase = Annotated[int | None, typer.Option(help="Use the seven ports from here on.")]
 _ProjectId = Annotated[str, typer.Option("--project", help="The project id.")]
+_Faults = Annotated[Path | None, typer.Option(help="A fault plan, JSON; see faults.py.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what the functions print.")]
 
 
@@ -58,37 +59,19 @@ def _settings(
     ports: str,
     port_base: int | None,
     project: str,
+    faults: Path | None,
     verbose: bool,
 ) -> Settings:
-    folder = _project_root(root)
+    folder = project_root(root)
     kept = None if ephemeral else (data_dir or folder / ".continuon").resolve()
     return Settings(
         root=folder,
         data_dir=kept,
-        ports=_chosen_ports(ports, port_base),
+        ports=chosen_ports(ports, port_base),
         project_id=project,
+        faults=read_faults(faults),
         verbose=verbose,
     )
-
-
-def _project_root(root: Path | None) -> Path:
-    if root is not None:
-        return root.resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "firebase.json").exists():
-            return folder
-    return here
-
-
-def _chosen_ports(ports: str, base: int | None) -> dict[str, int]:
-    if base is not None:
-        return {name: base + index for index, name in enumerate(DEFAULT_PORTS)}
-    if ports == "auto":
-        return dict.fromkeys(DEFAULT_PORTS, 0)
-    if ports == "default":
-        return dict(DEFAULT_PORTS)
-    raise typer.BadParameter("'default' or 'auto'", param_hint="--ports")
 
 
 @app.command()
@@ -103,6 +86,7 @@ def up(
     ready_file: Annotated[
         Path | None, typer.Option(help="Write URLs and environment here, as JSON, when ready.")
     ] = None,
+    faults: _Faults = None,
     verbose: _Verbose = False,
 ) -> None:
     """Run the local cloud until it is interrupted."""
@@ -113,6 +97,7 @@ def up(
         ports=ports,
         port_base=port_base,
         project=project,
+        faults=faults,
         verbose=verbose,
     )
     asyncio.run(_up(settings, ready_file))
@@ -149,6 +134,7 @@ def execute(
     ports: _Ports = "auto",
     port_base: _PortBase = None,
     project: _ProjectId = "demo-continuon",
+    faults: _Faults = None,
     verbose: _Verbose = False,
 ) -> None:
     """Run CMD beside a local cloud of its own and end with CMD's exit status."""
@@ -159,6 +145,7 @@ def execute(
         ports=ports,
         port_base=port_base,
         project=project,
+        faults=faults,
         verbose=verbose,
     )
     sys.exit(asyncio.run(_exec(settings, command)))
@@ -204,6 +191,9 @@ def _banner(document: dict[str, Any], settings: Settings) -> None:
     _out.print(table)
     kept = "nowhere (--ephemeral)" if settings.data_dir is None else str(settings.data_dir)
     _out.print(f"Project {document['project']}; data is kept in {kept}. Stop with Ctrl-C.")
+
+
+register(app)
 
 
 def main() -> None:

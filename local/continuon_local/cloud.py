@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 from continuon_local.environment import Endpoints, client_environment
 from continuon_local.errors import PortTakenError
 from continuon_local.events.manifest import EventTrigger
+from continuon_local.events.retry import RetryPolicy
+from continuon_local.events.router import EventRouter
+from continuon_local.faults import FaultInjector
 from continuon_local.functions.host import FunctionsHost
 from continuon_local.functions.surface import FunctionsSurface
 from continuon_local.hosting.gateway import HostingGateway
+from continuon_local.hub.service import Hub
 from continuon_local.lock import DataFolderLock
 from continuon_local.project import load_project
 from continuon_local.serve import create
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalCloud"]
 
+_EVENT_SOURCES = ("firestore", "storage", "pubsub")
 _GOOGLE_SERVICES = ("auth", "firestore", "storage", "pubsub")
 """Started in this order, stopped in the reverse one."""
 
@@ -136,17 +141,8 @@ class LocalCloud:
             for bucket in self.settings.buckets:
                 await _finished(storage.ensure_bucket(bucket))
         if (pubsub := self._services.get("pubsub")) is not None:
-            for topic in self._topics():
+            for topic in dict.fromkeys([*_topics(self.project), *self.settings.topics]):
                 await _finished(pubsub.ensure_topic(topic))
-
-    def _topics(self) -> list[str]:
-        triggers = [spec.trigger for spec in self.project.functions]
-        wanted = [
-            trigger.event_filters["topic"].rpartition("/")[2]
-            for trigger in triggers
-            if isinstance(trigger, EventTrigger) and "topic" in trigger.event_filters
-        ]
-        return list(dict.fromkeys([*wanted, *self.settings.topics]))
 
     async def _start_functions(self) -> None:
         ports = self.settings.ports
@@ -157,15 +153,53 @@ class LocalCloud:
             log_dir=self.log_dir,
             echo=self._echo,
         )
-        self.functions = host
+        router = self._create_router(host)
         await self._start(
-            FunctionsSurface(self.context, port=ports["functions"], functions=host, door=None)
+            FunctionsSurface(self.context, port=ports["functions"], functions=host, door=router)
         )
         await self._start(
             HostingGateway(
                 self.context, port=ports["hosting"], config=self.project.hosting, functions=host
             )
         )
+        await self._start(
+            Hub(self.context, port=ports["hub"], endpoints=lambda: self.endpoints, router=router)
+        )
+        # Only now: a function that an old event starts needs every address.
+        await router.start()
+        self._running.push_async_callback(router.stop)
+
+    def _create_router(self, host: FunctionsHost) -> EventRouter:
+        settings = self.settings
+        router = EventRouter(
+            self.context,
+            host,
+            retry=RetryPolicy(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s),
+            faults=FaultInjector(settings.faults),
+        )
+        firestore, pubsub = self._services.get("firestore"), self._services.get("pubsub")
+        if firestore is not None:
+            firestore.watch_events(_filters(self.project, "document"))
+        if pubsub is not None:
+            pubsub.watch_topics.update(_topics(self.project))
+        for name in _EVENT_SOURCES:
+            if name in self._services:
+                router.attach(self._services[name].outbox)
+        return router
+
+
+def _filters(project: Project, name: str) -> list[str]:
+    """Return what the event triggers of a project say about one attribute, without repeats."""
+    found = []
+    for spec in project.functions:
+        if isinstance(spec.trigger, EventTrigger):
+            both = (spec.trigger.event_filters, spec.trigger.event_filter_path_patterns)
+            found += [filters[name] for filters in both if name in filters]
+    return list(dict.fromkeys(found))
+
+
+def _topics(project: Project) -> list[str]:
+    return [topic.rpartition("/")[2] for topic in _filters(project, "topic")]
 
 
 async def _finished(result: Any) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from continuon_local.errors import ConfigurationError
-from continuon_local.events.manifest import load_manifest
+from continuon_local.events.manifest import ScheduleTrigger, load_manifest
+from continuon_local.events.schedules import parse_schedule
+from continuon_local.events.triggers import check_trigger
 from continuon_local.hosting.config import HostingConfig, parse_hosting
 
 if TYPE_CHECKING:
@@ -81,6 +83,10 @@ def load_project(root: Path) -> Project:
         spec for codebase in codebases for spec in _codebase_functions(root, path, codebase)
     )
     _refuse_repeated(path, functions)
+    for spec in functions:
+        check_trigger(spec)
+        if isinstance(spec.trigger, ScheduleTrigger):
+            parse_schedule(spec)
     return Project(
         root=root,
         functions=functions,

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from continuon_local.faults import FaultPlan
+
 __all__ = ["DEFAULT_PORTS", "Settings"]
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -37,7 +39,7 @@ class Settings:
             starts at 10 s and ends at 600 s; a developer should not have to wait for that.
         retry_cap_s: The longest delay, in seconds.
         verbose: Echo the output of the functions.
-        faults: A fault plan as in ``faults.py``, or None.
+        faults: What the event router does wrong on purpose.
     """
 
     root: Path
@@ -50,4 +52,4 @@ class Settings:
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0
     verbose: bool = False
-    faults: Mapping[str, object] | None = None
+    faults: FaultPlan | None = None

@@ -1,4 +1,4 @@
-"""Path patterns of event triggers: ``robots/{robot}/commands/{command}``, ``*``, ``**``, ``{rest=**}``."""
+"""Path patterns of event triggers: ``robots/{robot}/commands/*``, ``logs/{rest=**}``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _WILDCARD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:=\*\*?)?\}|\*\*?")
 def match_path(pattern: str, path: str) -> Mapping[str, str] | None:
     """Return the captures of ``path`` under ``pattern``, or None where it does not match.
 
-    ``{name}`` and ``*`` stand for one segment, ``{name=**}`` and ``**`` for any number at the end; text around
-    a wildcard inside a segment must match as it is.
+    ``{name}`` and ``*`` stand for one segment, ``{name=**}`` and ``**`` for any number at the end;
+    text around a wildcard inside a segment must match as it is.
     """
     found = _compiled(pattern).fullmatch(path.strip("/"))
     return None if found is None else found.groupdict(default="")

@@ -1,8 +1,9 @@
 """The process of one function: load it with the Functions Framework and serve it.
 
 Started by path with ``python -P``, so that nothing but the framework and the codebase is importable
-by accident. Descriptor ``argv[1]`` is a socket to the host: this process writes its port on it once
-it accepts requests, and ends as soon as the other end closes, which happens whatever way the host dies.
+by accident. Descriptor ``argv[1]`` is a socket to the host: this process writes its port on it
+once it accepts requests, and ends as soon as the other end closes, which happens whatever way the
+host dies.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import functions_framework
 import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEEP_ALIVE_S = 24 * 3600
 """The host decides when a connection closes; an idle one never races with a request."""
@@ -43,7 +47,8 @@ def main() -> None:
     """Serve ``FUNCTION_TARGET`` of ``FUNCTION_SOURCE`` on a free loopback port."""
     control = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_end_with_host, args=(control,), daemon=True).start()
-    app: Any = functions_framework.create_app(
+    create_app: Callable[[str, str, str], Any] = functions_framework.create_app
+    app = create_app(
         os.environ["FUNCTION_TARGET"],
         os.environ["FUNCTION_SOURCE"],
         os.environ["FUNCTION_SIGNATURE_TYPE"],

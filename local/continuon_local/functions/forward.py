@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from continuon_local.functions.process import FunctionProcess
 
-__all__ = ["MAX_REQUEST_BYTES", "Headers", "Outcome", "answer", "forward"]
+__all__ = ["MAX_REQUEST_BYTES", "Headers", "Outcome", "answer", "forward", "request"]
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
@@ -113,18 +113,38 @@ async def _exchange(  # noqa: PLR0917 - private, called once
     declared = _declared_length(scope)
     if declared > MAX_REQUEST_BYTES:
         raise _TooLargeError
-    pool = await process.connections()
-    request = httpcore.Request(
-        scope["method"],
-        httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=process.port, target=target),
-        headers=_framed(headers, scope),
-        content=_body(receive),
+    response = await request(
+        process, scope["method"], target, _framed(headers, scope), _body(receive)
     )
-    response = await pool.handle_async_request(request)
     try:
         await _relay(response, send, outcome)
     finally:
         await response.aclose()
+
+
+async def request(
+    process: FunctionProcess,
+    method: str,
+    target: bytes,
+    headers: Headers,
+    body: bytes | AsyncIterator[bytes],
+) -> httpcore.Response:
+    """Send one request to ``process``, starting it where needed; the answer's body is unread.
+
+    A refused connection means that the process just died and that nothing was sent: a new process
+    gets the request.
+    """
+    for last in (False, True):
+        pool = await process.connections()
+        url = httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=process.port, target=target)
+        message = httpcore.Request(method, url, headers=headers, content=body)
+        try:
+            return await pool.handle_async_request(message)
+        except httpcore.ConnectError:
+            if last:
+                raise
+            await process.gone()
+    raise AssertionError  # pragma: no cover - the second round returns or raises
 
 
 async def _relay(response: httpcore.Response, send: Send, outcome: Outcome) -> None:

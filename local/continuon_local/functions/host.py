@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from continuon_local.environment import function_environment
-from continuon_local.functions.forward import answer, forward
+from continuon_local.functions.forward import answer, forward, request
 from continuon_local.functions.logs import FunctionLog
 from continuon_local.functions.process import FunctionProcess, StartError
 from continuon_local.meter import Operation
@@ -102,6 +102,10 @@ class FunctionsHost:
         """Call a function with the request of ``scope`` and stream its answer.
 
         Args:
+            spec: The function.
+            scope: The ASGI request; method, query and framing are taken from it.
+            receive: Its body.
+            send: Takes the answer.
             path: The path the function sees, still percent-encoded; the query is that of the
                 request. It is passed on byte for byte: signatures cover it.
             headers: The headers the function sees, without ``host``.
@@ -142,13 +146,14 @@ class FunctionsHost:
         await asyncio.gather(*(process.stop() for process in self._processes.values()))
 
     async def _post(self, process: FunctionProcess, headers: Headers, body: bytes) -> Reply:
-        pool = await process.connections()
-        url = httpcore.URL(scheme=b"http", host=b"127.0.0.1", port=process.port, target=b"/")
-        fixed = [
-            self._host_header(),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        response = await pool.request("POST", url, headers=[*fixed, *headers], content=body)
+        length = (b"content-length", str(len(body)).encode())
+        response = await request(
+            process, "POST", b"/", [self._host_header(), length, *headers], body
+        )
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
         error = "" if response.status < 400 else response.content[:500].decode("utf-8", "replace")  # noqa: PLR2004 - HTTP
         return Reply(status=response.status, body=response.content, error=error)
 

@@ -61,6 +61,7 @@ class FunctionProcess:
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._following: asyncio.Task[None] | None = None
         self._stopped = False
+        self._ready = asyncio.Event()
         self.port = 0
         self.starts = 0
 
@@ -88,6 +89,17 @@ class FunctionProcess:
                 await self._start()
             assert self._pool is not None  # noqa: S101 - _start sets it or raises
             return self._pool
+
+    async def listening(self) -> None:
+        """Wait until the process accepts requests; never starts it."""
+        await self._ready.wait()
+
+    async def gone(self) -> None:
+        """Wait for the end of a process that has stopped to accept connections."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_GRACE_S)
 
     def kill(self) -> None:
         """End the process at once, as a crash or an out-of-memory kill would."""
@@ -127,6 +139,7 @@ class FunctionProcess:
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S
         )
+        self._ready.set()
 
     async def _announced_port(self, control: socket.socket) -> int:
         loop = asyncio.get_running_loop()
@@ -144,6 +157,7 @@ class FunctionProcess:
         raise StartError(message)
 
     async def _end(self) -> None:
+        self._ready.clear()
         process, self._process = self._process, None
         pool, self._pool = self._pool, None
         if process is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 - Starlette's handlers are annotated with it
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -92,7 +92,7 @@ class FunctionsSurface:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``/PROJECT/REGION/FUNCTION/rest``: the function sees ``/rest``."""
         raw: bytes = scope["raw_path"]
-        _, project, region, function_id, *rest = (raw + b"////").split(b"/", 4)
+        _, project, region, function_id = (raw + b"////").split(b"/", 4)[:4]
         spec = self._functions.find(function_id.decode("latin-1"), region.decode("latin-1"))
         if spec is None or project.decode("latin-1") != self._context.project_id:
             await answer(send, 404, f"no function under {scope['path']}")

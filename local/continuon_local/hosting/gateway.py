@@ -82,7 +82,10 @@ class HostingGateway:
         elif path.startswith("/__/"):
             await answer(send, 501, f"{path}: reserved; the local cloud serves nothing here")
         else:
-            await _Exchange(config, files, self._functions, scope, receive, send).run()
+            exchange = _Exchange(
+                (scope, receive, send), config=config, files=files, functions=self._functions
+            )
+            await exchange.run()
 
 
 class _Exchange:
@@ -90,19 +93,17 @@ class _Exchange:
 
     def __init__(
         self,
+        asgi: tuple[Scope, Receive, Send],
+        *,
         config: HostingConfig,
         files: StaticFiles,
         functions: FunctionsHost,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
     ) -> None:
+        scope, self._receive, self._send = asgi
         self._config = config
         self._files = files
         self._functions = functions
         self._scope = scope
-        self._receive = receive
-        self._send = send
         self._path: str = scope["path"]
         self._extra = self._rule_headers()
 

@@ -1,8 +1,8 @@
 """The patterns of ``firebase.json``: globs with ``:param`` captures, and RE2-style regexes.
 
 ``**`` as a whole segment is any number of segments, ``*`` and ``?`` stay inside one, ``{a,b}`` and
-the extended forms ``@(a|b) ?(a) *(a) +(a) !(a)`` work as in minimatch, ``:name`` captures one segment
-and ``:name*`` the rest. A leading ``!`` negates the whole pattern.
+the extended forms ``@(a|b) ?(a) *(a) +(a) !(a)`` work as in minimatch, ``:name`` captures one
+segment and ``:name*`` the rest. A leading ``!`` negates the whole pattern.
 """
 
 from __future__ import annotations

@@ -168,6 +168,9 @@ async def send_file(
     """Answer with ``file``, honouring ``If-None-Match`` and one ``Range`` on a 200.
 
     Args:
+        send: Takes the answer.
+        file: What to send.
+        status: 200, or 404 for a page that says so.
         request: The request's headers by lower-case name.
         head: Leave out the body.
         extra: Headers that the ``headers`` rules add; they win over the defaults.

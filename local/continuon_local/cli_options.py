@@ -1,0 +1,58 @@
+"""What the command line's options mean, shared by its subcommands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from continuon_local.errors import ConfigurationError
+from continuon_local.faults import parse_plan
+from continuon_local.settings import DEFAULT_PORTS
+
+if TYPE_CHECKING:
+    from continuon_local.faults import FaultPlan
+
+__all__ = ["chosen_ports", "project_root", "read_faults"]
+
+_MAX_PORT = 65535
+
+
+def project_root(root: Path | None) -> Path:
+    """Return ``root``, or the nearest folder above this one with ``firebase.json``, or this one."""
+    if root is not None:
+        return root.resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "firebase.json").exists():
+            return folder
+    return here
+
+
+def chosen_ports(ports: str, base: int | None) -> dict[str, int]:
+    """Return the port of each service for ``--ports`` and ``--port-base``."""
+    if base is not None:
+        if not 0 < base <= _MAX_PORT - len(DEFAULT_PORTS):
+            raise typer.BadParameter("not a usable port", param_hint="--port-base")
+        return {name: base + index for index, name in enumerate(DEFAULT_PORTS)}
+    if ports == "auto":
+        return dict.fromkeys(DEFAULT_PORTS, 0)
+    if ports == "default":
+        return dict(DEFAULT_PORTS)
+    raise typer.BadParameter("'default' or 'auto'", param_hint="--ports")
+
+
+def read_faults(path: Path | None) -> FaultPlan | None:
+    """Read a fault plan.
+
+    Raises:
+        ConfigurationError: The file is missing or no plan.
+    """
+    if path is None:
+        return None
+    try:
+        return parse_plan(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
