@@ -1,0 +1,159 @@
+"""The browser tier: the committed site, served by the local hosting gateway, seen by Chromium.
+
+Needs a Chromium that is already installed; nothing is downloaded. Where there is none, every test
+here is skipped and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi import FastAPI
+
+from browser.view import View
+from continuon.contracts import episodes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser
+
+    from browser.view import Scheme
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 30
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",  # containers run the tests as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium() -> str | None:
+    """Return the Chromium to drive: $CHROMIUM, else one on the PATH, else None."""
+    named = os.environ.get("CHROMIUM")
+    if named is not None:
+        return shutil.which(named)
+    candidates = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in candidates if (found := shutil.which(name))), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark this folder's tests, and skip them where there is no browser."""
+    missing = find_chromium() is None
+    reason = (
+        "no Chromium: install one (Debian: apt-get install chromium) or set CHROMIUM to its path"
+    )
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The origin of a hosting gateway that serves the site by the project's own configuration."""
+    root = tmp_path_factory.mktemp("site")
+    hosting = json.loads((ROOT / "firebase.json").read_bytes())["hosting"]
+    # The functions stay out: the tier is about pages, and a page must not need one to appear.
+    hosting["rewrites"] = []
+    (root / "firebase.json").write_text(json.dumps({"hosting": hosting}), encoding="utf-8")
+    shutil.copytree(ROOT / hosting["public"], root / hosting["public"])
+    _add_document(root / hosting["public"] / "api" / "openapi.json")
+    with _local_cloud(root) as origin:
+        yield origin
+
+
+def _add_document(path: Path) -> None:
+    """Put a small OpenAPI document where the generated one is not there yet."""
+    if path.exists():
+        return
+
+    app = FastAPI(title="Continuon Cloud")
+    route = app.post("/api/rlds/signed-url", response_model=episodes.SignedUrlResponse)
+
+    @route
+    def signed_url(body: episodes.SignedUrlRequest) -> None:
+        raise NotImplementedError(body)
+
+    path.parent.mkdir()
+    path.write_text(json.dumps(app.openapi()), encoding="utf-8")
+
+
+class _local_cloud:  # noqa: N801 - used as a function
+    """Run the local cloud on ``root`` for as long as the block runs; enter gives its origin."""
+
+    def __init__(self, root: Path) -> None:
+        self._ready = root / "ready.json"
+        command = [sys.executable, "-m", "continuon_local.cli", "up", "--ephemeral"]
+        command += ["--root", str(root), "--ports", "auto", "--ready-file", str(self._ready)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def __enter__(self) -> str:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._ready.exists():
+            assert self._process.poll() is None, f"ended with {self._process.returncode}"
+            assert time.monotonic() < deadline, "the local cloud did not start"
+            time.sleep(0.05)
+        origin: str = json.loads(self._ready.read_bytes())["urls"]["hosting"]
+        return origin
+
+    def __exit__(self, *_exception: object) -> None:
+        self._process.terminate()
+        self._process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium with a fresh profile; Playwright makes and removes its folder.
+
+    One for each module, not for the session: Playwright's loop runs in this thread while it is
+    open, and the asyncio tests of the other tiers need the thread to themselves.
+    """
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only where it is needed
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS, headless=True
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str) -> Iterator[Callable[..., View]]:
+    """Open a path of the site; ``width`` in CSS pixels."""
+    contexts = []
+
+    def opened(path: str, *, width: int = 1280, scheme: Scheme = "light") -> View:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        view = View(page=context.new_page(), origin=site)
+        view.page.on("console", view.on_console)
+        view.page.on("pageerror", lambda error: view.complaints.append(str(error)))
+        view.page.on("request", view.on_request)
+        response = view.page.goto(site + path)
+        assert response is not None
+        if path.startswith("/docs"):
+            view.page.locator(".opblock").first.wait_for()
+        view.status = response.status
+        return view
+
+    yield opened
+    for context in contexts:
+        context.close()

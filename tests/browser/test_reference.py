@@ -1,0 +1,87 @@
+"""The API reference: rendered from the OpenAPI document by a viewer of our own origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from browser.view import too_faint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Locator, Page
+
+    from browser.view import Scheme, View
+
+    Open = Callable[..., View]
+
+METHODS = {"get", "put", "post", "delete", "patch"}
+UPLOAD = "/api/rlds/signed-url"
+
+
+def operation(page: Page, path: str) -> Locator:
+    return page.locator(".opblock").filter(has=page.locator(f"[data-path='{path}']"))
+
+
+def test_every_operation_of_the_document_is_listed(open_page: Open, site: str) -> None:
+    page = open_page("/docs").page
+    document = page.request.get(site + "/api/openapi.json").json()
+
+    page.locator(".opblock").first.wait_for()
+
+    wanted = sorted(
+        (method, path)
+        for path, item in document["paths"].items()
+        for method in METHODS & item.keys()
+    )
+    shown = page.locator(".opblock").evaluate_all(
+        """blocks => blocks.map(block => [
+             block.querySelector(".opblock-summary-method").textContent.toLowerCase(),
+             block.querySelector(".opblock-summary-path").dataset.path])"""
+    )
+    assert sorted(map(tuple, shown)) == wanted
+
+
+def test_an_operation_opens_and_shows_its_body_and_answers(open_page: Open) -> None:
+    view = open_page("/docs")
+    upload = operation(view.page, UPLOAD)
+
+    upload.locator(".opblock-summary-control").click()
+    upload.locator(".responses-table").wait_for()
+
+    assert "episode_id" in upload.locator(".opblock-section-request-body").inner_text()
+    assert upload.locator(".response[data-code='200']").is_visible()
+    assert view.complaints == []
+    assert view.foreign_requests == []
+
+
+def test_an_address_with_an_operation_opens_it(open_page: Open) -> None:
+    page = open_page("/docs").page
+    operation(page, UPLOAD).locator(".opblock-summary-control").click()
+    operation(page, UPLOAD).locator(".responses-table").wait_for()
+    fragment = urlsplit(page.url).fragment
+
+    again = open_page(f"/docs#{fragment}").page
+
+    operation(again, UPLOAD).locator(".responses-table").wait_for()
+    assert again.locator(".opblock.is-open").count() == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_open_operation_is_readable_in_both_schemes(open_page: Open, scheme: Scheme) -> None:
+    page = open_page("/docs", scheme=scheme).page
+    operation(page, UPLOAD).locator(".opblock-summary-control").click()
+    operation(page, UPLOAD).locator(".responses-table").wait_for()
+
+    assert too_faint(page) == []
+
+
+def test_an_open_operation_fits_a_phone(open_page: Open) -> None:
+    page = open_page("/docs", width=360).page
+    operation(page, UPLOAD).locator(".opblock-summary-control").click()
+    operation(page, UPLOAD).locator(".responses-table").wait_for()
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
