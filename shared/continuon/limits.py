@@ -144,3 +144,20 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+# --- Plans --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """What a plan allows: documents that an account may own."""
+
+    robots: int
+    episodes: int
+
+
+PLANS: Final = {
+    "free": PlanLimits(robots=25, episodes=100_000),
+    "fleet": PlanLimits(robots=10_000, episodes=100_000_000),
+}
+"""By plan name. The smallest covers a lab; nothing here is a technical bound."""

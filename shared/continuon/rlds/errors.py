@@ -1,0 +1,39 @@
+"""The validator's own error family.
+
+Bad input never leaves `validate_*` as an exception: it becomes a `Report`. These types travel
+inside the package only, except for `ReportError` and `SourceError`.
+"""
+
+from __future__ import annotations
+
+
+class EpisodeError(Exception):
+    """Base of everything the validator raises itself."""
+
+
+class ReportError(EpisodeError, ValueError):
+    """A stored report cannot be read back."""
+
+
+class SourceError(EpisodeError, OSError):
+    """A local path cannot be read as an episode (absent, not a file or folder)."""
+
+
+class StopReading(EpisodeError):  # noqa: N818 - control flow inside the package, not a failure of ours
+    """The input is so broken, or so large, that nothing after it can be interpreted.
+
+    Attributes:
+        code: The finding to report.
+        message: Its sentence.
+        file: The member it was found in, when known.
+        step: The step it was found in, when known.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, file: str | None = None, step: int | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.file = file
+        self.step = step
