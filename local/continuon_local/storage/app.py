@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from continuon_local.storage.call import Engine
+    from continuon_local.storage.engine import Engine
 
 __all__ = ["create_app"]
 

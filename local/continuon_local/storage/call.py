@@ -1,9 +1,8 @@
-"""One HTTP request as both APIs look at it, and the engine that answers it."""
+"""One HTTP request as both APIs look at it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -15,37 +14,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from continuon_local.meter import Meter, Operation
-    from continuon_local.service import ServiceContext
-    from continuon_local.storage.accounts import Accounts
-    from continuon_local.storage.bodies import Bodies
-    from continuon_local.storage.buckets import Buckets
-    from continuon_local.storage.objects import Objects
-    from continuon_local.storage.resumable import Sessions
-    from continuon_local.storage.store import Store
+    from continuon_local.meter import Operation
+    from continuon_local.storage.engine import Engine
 
-__all__ = ["Call", "Engine", "decode_segment"]
+__all__ = ["Call", "decode_segment"]
 
 # A JSON body holds metadata only (at most 8 KiB custom, 32 compose sources): 1 MiB is generous.
 _MAX_JSON_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """The parts that answer requests."""
-
-    context: ServiceContext
-    store: Store
-    bodies: Bodies
-    buckets: Buckets
-    objects: Objects
-    sessions: Sessions
-    accounts: Accounts
-
-    @property
-    def meter(self) -> Meter:
-        """Where billable operations are counted."""
-        return self.context.meter
 
 
 def decode_segment(text: str) -> str:

@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 import uvicorn
 
 from continuon_local.database import open_database
-from continuon_local.events.outbox import Outbox
 from continuon_local.storage.accounts import Accounts, load_or_create
 from continuon_local.storage.app import create_app
-from continuon_local.storage.bodies import Bodies
-from continuon_local.storage.buckets import Buckets
-from continuon_local.storage.call import Engine
-from continuon_local.storage.objects import Objects
-from continuon_local.storage.resumable import Sessions
-from continuon_local.storage.store import Store
+from continuon_local.storage.engine import Engine
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
+    from continuon_local.events.outbox import Outbox
     from continuon_local.service import ServiceContext
 
 __all__ = ["StorageService"]
@@ -60,7 +55,6 @@ class StorageService:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
-        self._outbox: Outbox | None = None
         self._service_account_file: Path | None = None
 
     @property
@@ -71,7 +65,7 @@ class StorageService:
     @property
     def outbox(self) -> Outbox:
         """The events of objects; known once :meth:`start` has returned."""
-        return _started(self._outbox)
+        return _started(self._engine).outbox
 
     @property
     def service_account_file(self) -> Path:
@@ -87,8 +81,7 @@ class StorageService:
         )
         durable = self._context.data_dir is not None
         self._connection = open_database(folder / "storage.db" if durable else None)
-        self._outbox = Outbox(self._connection)
-        self._engine = self._create_engine(folder, accounts, self._outbox, self._connection)
+        self._engine = Engine.create(self._context, self._connection, folder / "storage", accounts)
         await self._serve(self._engine)
 
     def _folder(self) -> Path:
@@ -97,25 +90,6 @@ class StorageService:
             return self._context.data_dir
         self._temporary = tempfile.TemporaryDirectory(prefix="continuon-storage-")
         return Path(self._temporary.name)
-
-    def _create_engine(
-        self, folder: Path, accounts: Accounts, outbox: Outbox, connection: sqlite3.Connection
-    ) -> Engine:
-        clock = self._context.clock
-        store = Store(connection)
-        bodies = Bodies(folder / "storage", durable=self._context.data_dir is not None)
-        objects = Objects(store, bodies, outbox, clock)
-        sessions = Sessions(connection, bodies, objects, clock)
-        bodies.prepare(store.body_ids() | sessions.body_ids())
-        return Engine(
-            context=self._context,
-            store=store,
-            bodies=bodies,
-            buckets=Buckets(store, clock),
-            objects=objects,
-            sessions=sessions,
-            accounts=accounts,
-        )
 
     async def _serve(self, engine: Engine) -> None:
         listener = socket.create_server((self._context.host, self._port), backlog=_BACKLOG)

@@ -1,0 +1,69 @@
+"""The parts that answer requests, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from continuon_local.events.outbox import Outbox
+from continuon_local.storage.bodies import Bodies
+from continuon_local.storage.buckets import Buckets
+from continuon_local.storage.objects import Objects
+from continuon_local.storage.resumable import Sessions
+from continuon_local.storage.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from continuon_local.meter import Meter
+    from continuon_local.service import ServiceContext
+    from continuon_local.storage.accounts import Accounts
+
+__all__ = ["Engine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Everything behind the HTTP surface."""
+
+    context: ServiceContext
+    store: Store
+    bodies: Bodies
+    buckets: Buckets
+    objects: Objects
+    sessions: Sessions
+    outbox: Outbox
+    accounts: Accounts
+
+    @property
+    def meter(self) -> Meter:
+        """Where billable operations are counted."""
+        return self.context.meter
+
+    @classmethod
+    def create(
+        cls,
+        context: ServiceContext,
+        connection: sqlite3.Connection,
+        folder: Path,
+        accounts: Accounts,
+    ) -> Engine:
+        """Put the parts together over a database and a folder, and sweep what a crash left."""
+        clock = context.clock
+        outbox = Outbox(connection)
+        store = Store(connection)
+        bodies = Bodies(folder, durable=context.data_dir is not None)
+        objects = Objects(store, bodies, outbox, clock)
+        sessions = Sessions(connection, bodies, objects, clock)
+        bodies.prepare(store.body_ids() | sessions.body_ids())
+        return cls(
+            context=context,
+            store=store,
+            bodies=bodies,
+            buckets=Buckets(store, clock),
+            objects=objects,
+            sessions=sessions,
+            accounts=accounts,
+            outbox=outbox,
+        )
