@@ -72,4 +72,4 @@ async def ingest_finalized(event: CloudEvent) -> None:
         return
     if isinstance(outcome, Busy):
         # If that worker is dead, only a later delivery can take over when its lease has run out.
-        raise UnavailableError("Another worker")
+        raise UnavailableError("This episode (another worker has it)")

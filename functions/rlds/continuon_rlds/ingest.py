@@ -150,13 +150,15 @@ async def ingest_episode(
         snapshot=snapshot,
     )
     if isinstance(lease, leases.InProgress):
-        return Busy(lease.until)
+        # A verdict that is written is final; only its message is still on the way.
+        return Verdict(record, None) if record.is_settled else Busy(lease.until)
     if isinstance(lease, leases.Completed):
         return Verdict(record, None)
     crash_point("ingest.leased")
-    if record.is_settled:
-        return Verdict(await _finish(store, lease, record), None)
-    return await _work(store, record, objects, lease, now=now, checksum=checksum)
+    async with leases.released_on_error(lease):
+        if record.is_settled:
+            return Verdict(await _finish(store, lease, record), None)
+        return await _work(store, record, objects, lease, now=now, checksum=checksum)
 
 
 async def _uploaded_objects(store: EpisodeStore, record: EpisodeRecord) -> list[StoredObject]:
@@ -188,9 +190,7 @@ async def _work(
     checksum: str | None,
 ) -> Verdict:
     report = await asyncio.to_thread(_validate, store, record, objects)
-    if checksum is not None and report.sha256 != checksum:
-        await lease.release()
-        _check_checksum(report.sha256, checksum)
+    _check_checksum(report.sha256, checksum)
     crash_point("ingest.validated")
     if report.no_upload:
         # Neither the data nor what it says about itself may stay.
@@ -226,7 +226,7 @@ async def _promote(
 
 async def _finish(store: EpisodeStore, lease: leases.Lease, record: EpisodeRecord) -> EpisodeRecord:
     """Do what follows a written verdict, then close the work record. May be repeated."""
-    if codes.NO_UPLOAD in record.problems:
+    if codes.PRIVACY_NO_UPLOAD in record.problems:
         # The one case in which we delete: the recording itself says that it must not leave.
         await store.delete_objects(await store.list(record.storage_ref))
         crash_point("ingest.deleted")

@@ -14,6 +14,7 @@ A worker that lost its lease finds out at its next write, because that write is 
 from __future__ import annotations
 
 import secrets
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -25,10 +26,19 @@ from continuon.errors import ContinuonError
 from continuon.platform.firestore import RPC_TIMEOUT_S, Snapshot, firestore_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from datetime import datetime, timedelta
 
-__all__ = ["Completed", "InProgress", "Lease", "LeaseLostError", "WorkState", "take", "work_state"]
+__all__ = [
+    "Completed",
+    "InProgress",
+    "Lease",
+    "LeaseLostError",
+    "WorkState",
+    "released_on_error",
+    "take",
+    "work_state",
+]
 
 _TOKEN_BYTES: Final = 12
 
@@ -116,8 +126,29 @@ class Lease:
         return snapshot.update_time
 
     async def release(self) -> None:
-        """Give the work back unfinished, so that the next worker need not wait for the lease."""
-        await self.write({f"{self.field}.until": self.snapshot.read_time})
+        """Give the work back unfinished, so that the next worker need not wait for the lease.
+
+        The record may have been written since by this same worker, so only the token decides.
+        """
+        with firestore_errors():
+            snapshot = await self.reference.get(timeout=RPC_TIMEOUT_S)
+        record = (snapshot.to_dict() or {}).get(self.field) or {}
+        if record.get("token") != self.token or record.get("state") == WorkState.COMPLETED:
+            return
+        mine = replace(self, update_time=snapshot.update_time)
+        await mine.write({f"{self.field}.until": snapshot.read_time})
+
+
+@asynccontextmanager
+async def released_on_error(lease: Lease) -> AsyncIterator[None]:
+    """Release ``lease`` when the block raises. The block's own error survives a failing release."""
+    try:
+        yield
+    except Exception:
+        # A release that fails leaves a lease that expires: slower, and still right.
+        with suppress(Exception):
+            await lease.release()
+        raise
 
 
 def work_state(record: Mapping[str, Any] | None, key: str, now: datetime) -> WorkState:

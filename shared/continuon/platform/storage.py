@@ -14,7 +14,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
-from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage import Client
 from google.oauth2 import service_account
 
 from continuon.errors import UnavailableError
@@ -83,7 +83,7 @@ class UrlSigner:
         Raises:
             UnavailableError: The IAM API did not answer.
         """
-        blob = Blob(object_name, Bucket(None, name=self.bucket))
+        blob = storage_client().bucket(self.bucket).blob(object_name)
         options: dict[str, Any] = {}
         if not isinstance(self.credentials, auth_credentials.Signing):
             options = self._remote_signing()
