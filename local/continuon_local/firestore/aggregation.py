@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from continuon_local.firestore.messages import Message
 
-__all__ = ["INDEX_ENTRIES_PER_READ", "aggregate", "named_aggregations"]
+__all__ = ["INDEX_ENTRIES_PER_READ", "aggregate", "aggregated_fields", "named_aggregations"]
 
 INDEX_ENTRIES_PER_READ = 1000
 """Google bills one document read for each batch of index entries matched."""
@@ -30,8 +30,10 @@ def named_aggregations(aggregations: Sequence[Message]) -> Mapping[str, Message]
     Raises:
         StatusError: INVALID_ARGUMENT for none, too many, unknown ones or an alias used twice.
     """
-    if not 1 <= len(aggregations) <= MAX_AGGREGATIONS:
-        raise invalid_argument(f"A query must have 1 to {MAX_AGGREGATIONS} aggregations.")
+    if not aggregations:
+        raise invalid_argument("Aggregations can not be empty.")
+    if len(aggregations) > MAX_AGGREGATIONS:
+        raise invalid_argument(f"The maximum number of aggregations is {MAX_AGGREGATIONS}.")
     named: dict[str, Message] = {}
     unnamed = 0
     for aggregation in aggregations:
@@ -40,7 +42,7 @@ def named_aggregations(aggregations: Sequence[Message]) -> Mapping[str, Message]
             unnamed += 1
             alias = f"field_{unnamed}"
         if alias in named:
-            raise invalid_argument(f"The aggregation alias '{alias}' is used more than once.")
+            raise invalid_argument(f"Aggregation aliases contain duplicate alias: '{alias}'.")
         kind = aggregation.WhichOneof("operator")
         if kind is None:
             raise invalid_argument("An aggregation must be a count, sum or average.")
@@ -50,6 +52,21 @@ def named_aggregations(aggregations: Sequence[Message]) -> Mapping[str, Message]
             raise invalid_argument("The 'up_to' of a count must be greater than zero.")
         named[alias] = aggregation
     return named
+
+
+def aggregated_fields(aggregations: Mapping[str, Message]) -> Sequence[str]:
+    """Return the paths of the fields summed or averaged.
+
+    Their index is what the service scans: documents without such a field do not count, and
+    without other sort orders the limit takes the smallest values.
+    """
+    kinds = {alias: each.WhichOneof("operator") for alias, each in aggregations.items()}
+    paths = [
+        getattr(aggregations[alias], str(kind)).field.field_path
+        for alias, kind in kinds.items()
+        if kind != "count"
+    ]
+    return sorted(set(paths))
 
 
 def _numbers(documents: Iterable[Message], path: str) -> list[int | float]:

@@ -270,6 +270,7 @@ class Engine:
     def _apply(self, writes: Sequence[Message], caller: str) -> CommitResult:
         """Do the commit, without ever waiting: nothing else runs in between."""
         version = self._next_version()
+        _check_required_times(writes, version)
         pending: dict[str, _Pending] = {}
         results = []
         deletes = 0
@@ -318,6 +319,13 @@ def _written_names(database: str, writes: Sequence[Message]) -> Sequence[str]:
         if parse_document_name(name).collection.database != database:
             raise invalid_argument(f'Document "{name}" is not in the database "{database}".')
     return names
+
+
+def _check_required_times(writes: Sequence[Message], version: int) -> None:
+    for write in writes:
+        condition = write.current_document
+        if condition.HasField("update_time") and from_timestamp(condition.update_time) > version:
+            raise invalid_argument("The required update_time is in the future.")
 
 
 def _nothing() -> None:

@@ -128,7 +128,13 @@ def list_documents(
 
 
 def list_collection_ids(
-    store: DocumentStore, database: str, parent: str, *, page_size: int, page_token: str
+    store: DocumentStore,
+    database: str,
+    parent: str,
+    *,
+    page_size: int,
+    page_token: str,
+    version: int | None,
 ) -> tuple[Sequence[str], str]:
     """Return one page of the collections below a document, and the next page's token.
 
@@ -137,6 +143,7 @@ def list_collection_ids(
     """
     length = page_length(page_size)
     after = decode_token(page_token)
-    ids = [each for each in store.child_collection_ids(database, parent) if each.encode() > after]
+    present = store.child_collection_ids(database, parent, version)
+    ids = [each for each in present if each.encode() > after]
     token = encode_token(ids[length - 1].encode()) if len(ids) > length else ""
     return ids[:length], token

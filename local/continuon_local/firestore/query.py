@@ -162,8 +162,8 @@ def _order(path: str, *, descending: bool) -> Order:
     return Order(path, segments, descending)
 
 
-def _orders(query: Message) -> list[Order]:
-    """Complete the sort orders: inequality fields by name, then the document name."""
+def _orders(query: Message, aggregated: Sequence[str]) -> list[Order]:
+    """Complete the sort orders: inequality and aggregated fields, then the document name."""
     orders = [
         _order(each.field.field_path, descending=each.direction == _DESCENDING)
         for each in query.order_by
@@ -175,7 +175,7 @@ def _orders(query: Message) -> list[Order]:
         raise invalid_argument("A query cannot order by the same property more than once.")
     last_descending = bool(orders) and orders[-1].descending
     implied = inequality_fields(query.where) if query.HasField("where") else []
-    for path in (*implied, DOCUMENT_ID):
+    for path in (*implied, *aggregated, DOCUMENT_ID):
         if path not in paths:
             paths.append(path)
             orders.append(_order(path, descending=last_descending))
@@ -210,8 +210,13 @@ def _projection(query: Message) -> Sequence[FieldPath] | None:
     return [parse_field_path(path) for path in paths if path != DOCUMENT_ID]
 
 
-def compile_query(parent: str, query: Message) -> CompiledQuery:
+def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -> CompiledQuery:
     """Validate a ``StructuredQuery`` below ``parent``.
+
+    Args:
+        parent: The name of a document or of the root.
+        query: The query.
+        aggregated: Paths of fields that are summed or averaged; results must have them.
 
     Raises:
         StatusError: INVALID_ARGUMENT for a query that Firestore does not accept, UNIMPLEMENTED
@@ -232,7 +237,7 @@ def compile_query(parent: str, query: Message) -> CompiledQuery:
     if query.HasField("where"):
         check_disjunctions(query.where)
         predicate = compile_filter(query.where)
-    orders = _orders(query)
+    orders = _orders(query, aggregated)
     explicit = len(query.order_by)
     return CompiledQuery(
         database=database,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from continuon_local.firestore.aggregation import (
     INDEX_ENTRIES_PER_READ,
     aggregate,
+    aggregated_fields,
     named_aggregations,
 )
 from continuon_local.firestore.errors import invalid_argument, unimplemented
@@ -26,7 +27,7 @@ from continuon_local.firestore.wire import embed, query_response
 from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from continuon_local.firestore.access import Caller
     from continuon_local.firestore.engine import Engine
@@ -52,8 +53,10 @@ class QueryCalls:
         self._engine = engine
         self._indexes = indexes
 
-    def _compile(self, parent: str, structured_query: Message) -> CompiledQuery:
-        query = compile_query(parent, structured_query)
+    def _compile(
+        self, parent: str, structured_query: Message, aggregated: Sequence[str] = ()
+    ) -> CompiledQuery:
+        query = compile_query(parent, structured_query, aggregated)
         if self._indexes is not None:
             self._indexes.check(structured_query)
         return query
@@ -87,8 +90,10 @@ class QueryCalls:
         if request.HasField("explain_options"):
             raise unimplemented("RunAggregationQueryRequest.explain_options")
         aggregation_query = request.structured_aggregation_query
-        query = self._compile(request.parent, aggregation_query.structured_query)
         aggregations = named_aggregations(aggregation_query.aggregations)
+        query = self._compile(
+            request.parent, aggregation_query.structured_query, aggregated_fields(aggregations)
+        )
         reader = self._engine.reader(query.database, request)
         read_time, result = await self._engine.query(reader, query)
         billed = max(1, -(-len(result.rows) // INDEX_ENTRIES_PER_READ))
@@ -132,15 +137,15 @@ class QueryCalls:
 
     async def list_collection_ids(self, request: Message, caller: Caller) -> bytes:
         """ListCollectionIds; billed as one read."""
-        if request.HasField("read_time"):
-            raise unimplemented("ListCollectionIdsRequest.read_time")
         database, parent = parse_parent(request.parent)
+        version = self._engine.reader(database, request).version
         ids, token = list_collection_ids(
             self._engine.store,
             database,
             parent,
             page_size=request.page_size,
             page_token=request.page_token,
+            version=version,
         )
         self._engine.meter(Operation.FIRESTORE_READ, 1, caller.name)
         response = ListCollectionIdsResponse(collection_ids=ids, next_page_token=token)

@@ -256,19 +256,35 @@ class DocumentStore:
             oldest = version - READ_TIME_WINDOW_S * _MICROSECONDS
             self._connection.execute("DELETE FROM history WHERE superseded < ?", (oldest,))
 
-    def child_collection_ids(self, database: str, parent: str) -> Sequence[str]:
+    def child_collection_ids(
+        self, database: str, parent: str, version: int | None
+    ) -> Sequence[str]:
         """Return the ids of the collections directly below a document (or the root), sorted.
 
         A collection exists as long as it or a collection below it holds a document.
         """
         prefix = f"{parent}/" if parent else ""
         rows = self._connection.execute(
-            "SELECT path FROM collections WHERE database = ? AND (?2 = '' OR (path > ?2 AND"
-            " path < ?3)) AND EXISTS (SELECT 1 FROM documents WHERE collection = collections.id)",
+            "SELECT id, path FROM collections WHERE database = ?1 AND (?2 = '' OR (path > ?2 AND"
+            " path < ?3))",
             (database, prefix, f"{parent}0"),
-        )
-        found = {row[0][len(prefix) :].partition("/")[0] for row in rows}
+        ).fetchall()
+        found = {
+            path[len(prefix) :].partition("/")[0]
+            for number, path in rows
+            if self._holds_any(number, version)
+        }
         return sorted(found, key=str.encode)
+
+    def _holds_any(self, number: int, version: int | None) -> bool:
+        at = self.last_version if version is None else version
+        query = "SELECT EXISTS (SELECT 1 FROM documents WHERE collection = ?1 AND version <= ?2)"
+        if version is not None:
+            query += (
+                " OR EXISTS (SELECT 1 FROM history WHERE collection = ?1 AND version <= ?2"
+                " AND superseded > ?2)"
+            )
+        return bool(self._connection.execute(query, (number, at)).fetchone()[0])
 
     def missing_children(self, collection: CollectionPath) -> Sequence[str]:
         """Return ids of documents that do not exist but have documents below them."""
