@@ -69,7 +69,8 @@ class FleetStore:
             filter=FieldFilter("owner_id", "==", owner_id)
         )
         with firestore_errors():
-            results = await query.count(alias="n").get(timeout=RPC_TIMEOUT_S)
+            # Upstream declares the method without self.
+            results = await query.count(alias="n").get(timeout=RPC_TIMEOUT_S)  # type: ignore[call-arg]
         return int(results[0][0].value)
 
     async def robots_used(self, owner_id: str) -> int:
