@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 @functions_framework.aio.http  # type: ignore[arg-type]  # any ASGI app is a valid answer there
 async def fleet_api(_request: Request) -> ASGIApp:
     """Serve /api/v1/robots, /api/v1/auth/me and /api/health."""
-    return api.fleet_app()
+    return api.app()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from continuon_fleet.records import RobotRecord
 
-__all__ = ["fleet_app"]
+__all__ = ["app"]
 
 _robots = APIRouter(prefix="/api/v1/robots", tags=["robots"])
 _account = APIRouter(prefix="/api/v1/auth", tags=["account"])
@@ -143,7 +143,7 @@ async def health() -> dict[str, str]:
 
 
 @cache
-def fleet_app() -> FastAPI:
+def app() -> FastAPI:
     """Return the application of the `fleet_api` function."""
     project_id = settings().google_cloud_project
     return create_app("Fleet", _robots, _account, _service, project_id=project_id)
