@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.database import transaction
-from continuon_local.storage.errors import StorageError, bucket_not_found, invalid
+from continuon_local.storage.errors import StorageError, bucket_not_found, invalid, not_implemented
 from continuon_local.storage.preconditions import NO_CONDITIONS, Preconditions
 from continuon_local.storage.records import BucketRecord, timestamp
 
@@ -24,39 +24,66 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 _SETTABLE = frozenset(
     {
-        "acl",
-        "autoclass",
-        "billing",
         "cors",
-        "customPlacementConfig",
-        "defaultEventBasedHold",
-        "defaultObjectAcl",
-        "encryption",
-        "hierarchicalNamespace",
         "iamConfiguration",
         "labels",
         "lifecycle",
         "location",
         "logging",
-        "retentionPolicy",
         "rpo",
-        "softDeletePolicy",
         "storageClass",
         "versioning",
         "website",
     }
 )
 
-# What the local cloud would have to enforce and does not.
-_UNENFORCED = frozenset({"retentionPolicy", "defaultEventBasedHold", "encryption", "autoclass"})
+# What a client may send back because the service sent it; without effect.
+_OUTPUT_ONLY = frozenset(
+    {
+        "etag",
+        "generation",
+        "id",
+        "kind",
+        "locationType",
+        "metageneration",
+        "name",
+        "projectNumber",
+        "selfLink",
+        "timeCreated",
+        "updated",
+    }
+)
+
+_DUAL_REGIONS = frozenset({"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"})
+_MULTI_REGIONS = frozenset({"ASIA", "EU", "US"})
 
 
 def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
-    for name in _UNENFORCED & body.keys():
-        if body[name]:
-            message = f"Bucket field {name} is not implemented by the local Cloud Storage."
-            raise StorageError(501, "notImplemented", "NotImplemented", message)
-    return {name: value for name, value in body.items() if name in _SETTABLE}
+    """Return what an owner may set; what would have to be enforced and is not, is refused."""
+    for name, value in body.items():
+        if name not in _SETTABLE | _OUTPUT_ONLY and _asks_something(value):
+            raise not_implemented(f"Bucket field {name}")
+    access = body.get("iamConfiguration") or {}
+    if access.get("publicAccessPrevention") not in {None, "inherited", "unspecified"}:
+        raise not_implemented("Bucket field iamConfiguration.publicAccessPrevention")
+    fields = {name: value for name, value in body.items() if name in _SETTABLE}
+    if fields.get("location"):
+        location = str(fields["location"]).upper()
+        fields |= {"location": location, "locationType": _location_type(location)}
+    return fields
+
+
+def _asks_something(value: object) -> bool:
+    """Say whether a value differs from "off": false, zero, empty or nothing, at any depth."""
+    if isinstance(value, dict):
+        return any(_asks_something(inner) for inner in value.values())
+    return value not in (None, False, 0, "", "0", [])
+
+
+def _location_type(location: str) -> str:
+    if location in _DUAL_REGIONS:
+        return "dual-region"
+    return "multi-region" if location in _MULTI_REGIONS else "region"
 
 
 class Buckets:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from continuon_local.storage.call import Call
     from continuon_local.storage.records import ObjectRecord
 
-__all__ = ["compose", "copy"]
+__all__ = ["compose", "copy", "move"]
 
 # https://cloud.google.com/storage/quotas#objects
 _MAX_COMPOSE_SOURCES = 32
@@ -49,6 +49,30 @@ async def copy(call: Call, source: _Key, target: _Key) -> ObjectRecord:
     return await call.engine.objects.create(new)
 
 
+async def move(call: Call, bucket: str, source: str, target: str) -> ObjectRecord:
+    """Give an object another name in its bucket, in one step.
+
+    Raises:
+        StorageError: A precondition on either name does not hold (412, 304), or the source does
+            not exist (404).
+    """
+    source_conditions = Preconditions.from_parameters(call.parameters, "ifSource")
+    record = call.engine.objects.get(bucket, source, None, source_conditions)
+    if source == target:
+        raise invalid("The source and the destination of a move are the same object.")
+    new = NewObject(
+        bucket=bucket,
+        name=target,
+        body_id=record.body_id,
+        digests=Digests(size=record.size, md5=record.md5, crc32c=record.crc32c),
+        fields=record.fields,
+        conditions=Preconditions.from_parameters(call.parameters),
+        component_count=record.component_count,
+        replaces=[record],
+    )
+    return await call.engine.objects.create(new)
+
+
 async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
     """Join up to 32 objects of one bucket into one, which has a CRC32C and no MD5.
 
@@ -70,9 +94,10 @@ async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
         name=name,
         body_id=body_id,
         digests=Digests(size=digests.size, md5=None, crc32c=digests.crc32c),
-        fields={"contentType": sources[0].content_type, **fields},
+        fields=fields,
         conditions=conditions,
         component_count=sum(source.component_count or 1 for source in sources),
+        replaces=sources if body.get("deleteSourceObjects") else (),
     )
     return await engine.objects.create(new)
 

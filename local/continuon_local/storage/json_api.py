@@ -42,22 +42,8 @@ async def handle(call: Call, segments: Sequence[str]) -> Response:
             return _list_objects(call, decode_segment(bucket))
         case ["b", bucket, "o", name]:
             return await _object(call, decode_segment(bucket), decode_segment(name))
-        case ["b", bucket, "o", name, "compose"] if call.method == "POST":
-            record = await copies.compose(call, decode_segment(bucket), decode_segment(name))
-            call.count(CLASS_A)
-            return object_response(call, record)
-        case [
-            "b",
-            source_bucket,
-            "o",
-            source,
-            ("rewriteTo" | "copyTo") as verb,
-            "b",
-            bucket,
-            "o",
-            name,
-        ] if call.method == "POST":
-            return await _copy(call, verb, (source_bucket, source), (bucket, name))
+        case ["b", bucket, "o", name, *rest] if call.method == "POST":
+            return await _transform(call, (decode_segment(bucket), decode_segment(name)), rest)
         case ["b", *_] | ["projects", *_] | ["channels", *_]:
             raise not_implemented(f"{call.method} {call.raw_path}")
         case _:
@@ -100,6 +86,8 @@ async def _list_buckets(call: Call) -> Response:
 
 async def _insert_bucket(call: Call) -> Response:
     body = await call.json()
+    if call.flag("enableObjectRetention"):
+        raise not_implemented("buckets.insert with enableObjectRetention")
     project = call.parameters.get("project") or call.engine.context.project_id
     bucket = call.engine.buckets.create(str(body.get("name", "")), project, body)
     call.count(CLASS_A)
@@ -160,17 +148,23 @@ async def _object(call: Call, bucket: str, name: str) -> Response:
     raise _not_found()
 
 
-async def _copy(
-    call: Call, verb: str, source: tuple[str, str], target: tuple[str, str]
-) -> Response:
-    record = await copies.copy(
-        call,
-        (decode_segment(source[0]), decode_segment(source[1])),
-        (decode_segment(target[0]), decode_segment(target[1])),
-    )
+async def _transform(call: Call, key: tuple[str, str], rest: Sequence[str]) -> Response:
+    """Answer a call that makes an object of other objects; ``rest`` is raw."""
+    verb, *target = (decode_segment(segment) for segment in rest)
+    match [verb, *target]:
+        case ["compose"]:
+            record = await copies.compose(call, *key)
+        case ["moveTo", "o", name]:
+            record = await copies.move(call, *key, name)
+        case ["copyTo" | "rewriteTo", "b", bucket, "o", name]:
+            record = await copies.copy(call, key, (bucket, name))
+        case _:
+            raise not_implemented(f"{call.method} {call.raw_path}")
     call.count(CLASS_A)
-    if verb == "copyTo":
-        return object_response(call, record)
+    return _rewritten(call, record) if verb == "rewriteTo" else object_response(call, record)
+
+
+def _rewritten(call: Call, record: ObjectRecord) -> Response:
     return JSONResponse(
         {
             "kind": "storage#rewriteResponse",

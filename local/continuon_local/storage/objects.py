@@ -14,7 +14,7 @@ from continuon_local.storage.preconditions import NO_CONDITIONS, Preconditions
 from continuon_local.storage.records import ObjectRecord, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from continuon_local.clock import Clock
     from continuon_local.events.outbox import Outbox
@@ -29,7 +29,8 @@ __all__ = ["NewObject", "Objects"]
 class NewObject:
     """A body that is complete on disk and wants to become an object.
 
-    ``on_commit`` runs inside the transaction that makes the object visible.
+    ``replaces`` are live objects of the same bucket that go when it comes. ``on_commit`` runs
+    inside the transaction that makes the object visible.
     """
 
     bucket: str
@@ -39,6 +40,7 @@ class NewObject:
     fields: Mapping[str, Any]
     conditions: Preconditions = NO_CONDITIONS
     component_count: int | None = None
+    replaces: Sequence[ObjectRecord] = ()
     on_commit: Callable[[ObjectRecord], None] | None = None
 
 
@@ -143,6 +145,10 @@ class Objects:
         garbage = [] if current is None else self._retire(bucket, current, moment)
         self._store.put_object(record)
         self._outbox.append(object_event(Change.FINALIZED, record, moment))
+        for replaced in new.replaces:
+            still_live = self._store.live(replaced.bucket, replaced.name)
+            if still_live is not None and still_live.generation == replaced.generation:
+                garbage += self._retire(bucket, still_live, moment)
         return record, self._store.unreferenced(garbage)
 
     def _retire(self, bucket: BucketRecord, record: ObjectRecord, moment: str) -> list[str]:
