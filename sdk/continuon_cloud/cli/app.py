@@ -1,0 +1,80 @@
+"""The root of the `continuon` command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from continuon_cloud import __version__
+from continuon_cloud.cli import accounts, episodes, queues, robots
+from continuon_cloud.cli.exits import ExitCode
+from continuon_cloud.cli.state import CliState, state_of
+from continuon_cloud.settings import DEFAULT_URL
+
+__all__ = ["app"]
+
+_EXITS = "\n\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
+
+_HELP = f"""Continuon Cloud: a robot's episodes, from recording to validated data.
+
+A first robot:
+
+  continuon login --email you@example.com --create
+
+  continuon robot init --ruri rcan://continuon.cloud/acme/companion-v1/14d4b680
+
+  continuon robot claim
+
+  continuon episode validate recordings/ep_1704384000000
+
+  continuon episode upload recordings/ep_1704384000000
+
+  continuon episode list
+
+Exit codes:
+
+{_EXITS}
+
+Environment: CONTINUON_URL, CONTINUON_HOME (keys, session, queue), CONTINUON_SPOOL_BYTES,
+FIREBASE_AUTH_EMULATOR_HOST.
+"""
+
+app = typer.Typer(
+    name="continuon",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(robots.app, name="robot")
+app.add_typer(episodes.app, name="episode")
+app.add_typer(queues.app, name="queue")
+accounts.register(app)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - Typer's callback
+    if value:
+        sys.stdout.write(f"continuon {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option(help=f"Address of the cloud, else CONTINUON_URL, else {DEFAULT_URL}."),
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of keys, session and queue, else CONTINUON_HOME.")
+    ] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the global options; the help text is the application's."""
+    state: CliState = state_of(context)
+    state.url, state.home, state.as_json = url, home, json

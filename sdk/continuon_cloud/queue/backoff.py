@@ -1,0 +1,55 @@
+"""When to try again, and how fast to send."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Final
+
+__all__ = ["BACKOFF_BASE_S", "BACKOFF_CAP_S", "RateLimit", "backoff_s"]
+
+BACKOFF_BASE_S: Final = 0.5
+"""Upper bound of the wait after the first failure, in seconds; it doubles with each failure."""
+
+BACKOFF_CAP_S: Final = 300.0
+"""Upper bound of any wait the client chooses itself: five minutes after an outage ends, every robot
+is back."""
+
+_MAX_DOUBLINGS: Final = 20
+
+
+def backoff_s(attempts: int, *, retry_after_s: float | None = None) -> float:
+    """Return the seconds to wait after ``attempts`` failures in a row (1 or more).
+
+    Full jitter: a uniform draw up to the doubled bound keeps a fleet that failed together from
+    coming back together. A server's ``Retry-After`` is a floor, and the jitter is added on top.
+    """
+    bound = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, _MAX_DOUBLINGS))
+    drawn = random.uniform(0, bound)  # noqa: S311 - jitter, not a secret
+    return drawn if retry_after_s is None else retry_after_s + min(drawn, 1.0)
+
+
+class RateLimit:
+    """A token bucket over all transfers of one process.
+
+    Holds one second's worth at most, so that a pause does not turn into a burst.
+    """
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        """Allow ``bytes_per_s``, or any rate when it is None."""
+        self._rate = bytes_per_s
+        self._tokens = 0.0
+        self._filled_at = time.monotonic()
+
+    async def take(self, size_bytes: int) -> None:
+        """Wait until ``size_bytes`` may be sent."""
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        self._tokens = min(self._rate, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        # A debt instead of a queue: each taker waits until the debt it found and made is paid.
+        self._tokens -= size_bytes
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._rate)

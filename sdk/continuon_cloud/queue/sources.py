@@ -1,0 +1,284 @@
+"""What a path holds: an episode folder, an archive or a document, read once and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import tarfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from continuon import limits
+from continuon.identifiers import EPISODE_ID
+from continuon_cloud.errors import EpisodeSourceError
+from continuon_cloud.queue.records import FilePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Source", "hash_file", "read_source", "unchanged"]
+
+READ_BYTES: Final = 1024 * 1024
+"""Bytes read at once while hashing."""
+
+_MAX_METADATA_BYTES: Final = 256 * 1024
+"""Of an episode's metadata, as the episode format says."""
+
+_MAX_PEEKED_DOCUMENT_BYTES: Final = 256 * 1024**2
+"""A document above this is not searched for its episode id; the id is then made from its digest."""
+
+OBJECT_TYPES: Final = {
+    ".tar.gz": ("episode.tar.gz", "application/gzip"),
+    ".tgz": ("episode.tar.gz", "application/gzip"),
+    ".tar": ("episode.tar", "application/x-tar"),
+    ".zip": ("episode.zip", "application/zip"),
+    ".json": ("episode.json", "application/json"),
+}
+"""Object name and content type by the end of a file's name."""
+
+_FILE_TYPES: Final = {
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".mp4": "video/mp4",
+    ".wav": "audio/wav",
+}
+_FIRST: Final = ("metadata.json", "manifest.json")
+_ID_CHARS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An episode on the disk.
+
+    Attributes:
+        is_folder: Whether ``files`` are a folder's members; otherwise there is exactly one file.
+        digest: SHA-256 (hex) of the content: of the file, or of the members' names and hashes.
+        episode_id: From its metadata when that holds one, else made from the digest.
+    """
+
+    path: Path
+    is_folder: bool
+    files: tuple[FilePlan, ...]
+    digest: str
+    episode_id: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.size_bytes for file in self.files)
+
+
+def read_source(path: Path) -> Source:
+    """Read and hash ``path``.
+
+    Raises:
+        EpisodeSourceError: Missing, no episode's form, not a regular file, too large, or changing
+            while it was read.
+    """
+    # Absolute, because the queue outlives this process's working folder.
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+    try:
+        source = _read_folder(path) if path.is_dir() else _read_file(path)
+    except OSError as error:
+        raise EpisodeSourceError(f"{path}: {error.strerror or error}") from error
+    return source
+
+
+def hash_file(path: Path, *, name: str, content_type: str) -> FilePlan:
+    """Hash one regular file and note what it looked like.
+
+    Raises:
+        EpisodeSourceError: A link, a device, too large, or changing.
+    """
+    before = path.lstat()
+    if not stat.S_ISREG(before.st_mode):
+        raise EpisodeSourceError(
+            f"{path} is not a regular file",
+            code="source.not_regular",
+            hint="Links are not followed: they could carry files from outside the episode.",
+        )
+    if before.st_size > limits.MAX_OBJECT_BYTES:
+        raise EpisodeSourceError(f"{path} is larger than 10 GiB", code="source.too_large")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    plan = FilePlan(name, path, before.st_size, before.st_mtime_ns, digest, content_type)
+    if not unchanged(plan):
+        raise EpisodeSourceError(
+            f"{path} changed while it was read",
+            code="source.changed",
+            hint="Add an episode after its recording has ended.",
+        )
+    return plan
+
+
+def unchanged(plan: FilePlan) -> bool:
+    """Tell whether the file still looks as it did when it was hashed."""
+    try:
+        now = plan.source.stat()
+    except OSError:
+        return False
+    return (now.st_size, now.st_mtime_ns) == (plan.size_bytes, plan.mtime_ns)
+
+
+def _read_file(path: Path) -> Source:
+    ending = next((end for end in OBJECT_TYPES if path.name.lower().endswith(end)), None)
+    if ending is None:
+        if not path.exists():
+            raise EpisodeSourceError(f"{path} does not exist", code="source.missing")
+        raise EpisodeSourceError(
+            f"{path.name} is no episode",
+            code="source.unknown_form",
+            hint="An episode is a folder, a .tar.gz, .tar or .zip archive, or a .json document.",
+        )
+    name, content_type = OBJECT_TYPES[ending]
+    plan = hash_file(path, name=name, content_type=content_type)
+    if plan.size_bytes == 0:
+        raise EpisodeSourceError(f"{path} is empty", code="source.empty")
+    metadata = _peek(path, name)
+    return Source(
+        path=path,
+        is_folder=False,
+        files=(plan,),
+        digest=plan.sha256,
+        episode_id=_episode_id(metadata, plan.sha256),
+        metadata=_announced(metadata),
+    )
+
+
+def _read_folder(path: Path) -> Source:
+    members = sorted(_members(path), key=lambda member: _order(member[0]))
+    if not members:
+        raise EpisodeSourceError(f"{path} is empty", code="source.empty")
+    files = tuple(
+        hash_file(
+            file, name=name, content_type=_FILE_TYPES.get(file.suffix, "application/octet-stream")
+        )
+        for name, file in members
+    )
+    digest = hashlib.sha256()
+    for plan in files:
+        digest.update(f"{plan.path}\0{plan.size_bytes}\0{plan.sha256}\n".encode())
+    metadata = _peek_folder(path)
+    return Source(
+        path=path,
+        is_folder=True,
+        files=files,
+        digest=digest.hexdigest(),
+        episode_id=_episode_id(metadata, digest.hexdigest()),
+        metadata=_announced(metadata),
+    )
+
+
+def _order(name: str) -> tuple[int, str]:
+    # The metadata first, so that a reader of the stream knows what it reads; then by name.
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
+
+
+def _members(root: Path) -> Iterator[tuple[str, Path]]:
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        here = Path(folder)
+        for name in [*folders, *names]:
+            file = here / name
+            if name in folders and not file.is_symlink():
+                continue
+            yield file.relative_to(root).as_posix(), file
+
+
+# --- Its metadata, only to name it: the validator judges ----------------------------------------
+
+
+class _Document(msgspec.Struct):
+    metadata: msgspec.Raw = msgspec.Raw()
+
+
+def _peek_folder(path: Path) -> dict[str, Any]:
+    try:
+        with (path / "metadata.json").open("rb") as file:
+            return _parsed(file.read(_MAX_METADATA_BYTES))
+    except OSError:
+        return {}
+
+
+def _peek(path: Path, name: str) -> dict[str, Any]:
+    peek: dict[str, Callable[[Path], bytes]] = {
+        "episode.zip": _peek_zip,
+        "episode.json": _peek_document,
+    }
+    try:
+        return _parsed(peek.get(name, _peek_tar)(path))
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        msgspec.MsgspecError,
+    ):
+        # A damaged file is uploaded as it is; the verdict names what is wrong with it.
+        return {}
+
+
+_METADATA_NAME: Final = re.compile(r"^(\./)?([^/]+/)?metadata\.json$")
+
+
+def _peek_tar(path: Path) -> bytes:
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if member.isreg() and _METADATA_NAME.match(member.name):
+                content = archive.extractfile(member)
+                return content.read(_MAX_METADATA_BYTES) if content else b""
+    return b""
+
+
+def _peek_zip(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if _METADATA_NAME.match(name):
+                with archive.open(name) as content:
+                    return content.read(_MAX_METADATA_BYTES)
+    return b""
+
+
+def _peek_document(path: Path) -> bytes:
+    if path.stat().st_size > _MAX_PEEKED_DOCUMENT_BYTES:
+        return b""
+    return bytes(msgspec.json.decode(path.read_bytes(), type=_Document).metadata)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        metadata = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _episode_id(metadata: dict[str, Any], digest: str) -> str:
+    named = metadata.get("episode_id")
+    if isinstance(named, str) and EPISODE_ID.fullmatch(named):
+        return named
+    return f"ep_{digest[:_ID_CHARS]}"
+
+
+def _announced(metadata: dict[str, Any]) -> dict[str, Any]:
+    bounds = {"duration_ms": limits.MAX_DURATION_MS, "step_count": limits.MAX_STEPS}
+    return {
+        name: metadata[name]
+        for name, most in bounds.items()
+        if type(metadata.get(name)) is int and 0 <= metadata[name] <= most
+    }
