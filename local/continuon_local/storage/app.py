@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from continuon_local.storage import batch, cors, json_api, json_uploads, xml_api
 from continuon_local.storage.call import Call, decode_segment
-from continuon_local.storage.errors import StorageError
+from continuon_local.storage.errors import StorageError, not_implemented
 from continuon_local.storage.transfer import drain
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ _JSON_PREFIXES = (*_HANDLERS, _BATCH_PATH)
 _PUBLIC_HOST = "storage.googleapis.com"
 
 _CLIENT_GONE = 499
+
+# Customer-supplied and customer-managed keys, of the object and of the source of a copy.
+_ENCRYPTION_HEADERS = ("x-goog-encryption-", "x-goog-copy-source-encryption-")
 
 
 def create_app(engine: Engine) -> ASGIApp:
@@ -76,6 +79,7 @@ class _Dispatcher:
 
     async def _json(self, call: Call) -> Response:
         _check_administrator(call)
+        _refuse_unenforced(call)
         if call.raw_path == _BATCH_PATH:
             return await batch.handle(call, self._respond)
         prefix = next(prefix for prefix in _JSON_PREFIXES if call.raw_path.startswith(prefix))
@@ -89,6 +93,7 @@ class _Dispatcher:
         bucket, name = _bucket_and_name(call)
         if call.method == "OPTIONS":
             return _preflight(call, bucket)
+        _refuse_unenforced(call)
         return await xml_api.handle(call, bucket, name)
 
 
@@ -97,6 +102,20 @@ def _check_administrator(call: Call) -> None:
     authorization = call.headers.get("authorization")
     if authorization not in {None, "Bearer owner"} and "upload_id" not in call.parameters:
         raise StorageError(401, "authError", "AuthenticationRequired", "Invalid Credentials")
+
+
+def _refuse_unenforced(call: Call) -> None:
+    """Say so where a request asks for a protection or a publicity that would not be there."""
+    for header in call.headers:
+        if header.startswith(_ENCRYPTION_HEADERS):
+            raise not_implemented(f"The header {header}")
+    if call.parameters.get("kmsKeyName"):
+        raise not_implemented("The parameter kmsKeyName")
+    for name, value in call.parameters.items():
+        if name.lower().endswith("predefinedacl") and "public" in value.lower():
+            raise not_implemented(f"The parameter {name}={value}")
+    if "public" in call.headers.get("x-goog-acl", ""):
+        raise not_implemented("A public x-goog-acl")
 
 
 def _cors_rules(call: Call, bucket: str) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
     access = body.get("iamConfiguration") or {}
     if access.get("publicAccessPrevention") not in {None, "inherited", "unspecified"}:
         raise not_implemented("Bucket field iamConfiguration.publicAccessPrevention")
-    fields = {name: value for name, value in body.items() if name in _SETTABLE}
+    fields = {name: value for name, value in body.items() if name not in _OUTPUT_ONLY}
     if fields.get("location"):
         location = str(fields["location"]).upper()
         fields |= {"location": location, "locationType": _location_type(location)}

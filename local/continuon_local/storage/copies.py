@@ -97,7 +97,8 @@ async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
         fields=fields,
         conditions=conditions,
         component_count=sum(source.component_count or 1 for source in sources),
-        replaces=sources if body.get("deleteSourceObjects") else (),
+        # The client names generations, and a generation that is deleted by number is gone.
+        consumes=sources if body.get("deleteSourceObjects") else (),
     )
     return await engine.objects.create(new)
 

@@ -29,8 +29,9 @@ __all__ = ["NewObject", "Objects"]
 class NewObject:
     """A body that is complete on disk and wants to become an object.
 
-    ``replaces`` are live objects of the same bucket that go when it comes. ``on_commit`` runs
-    inside the transaction that makes the object visible.
+    ``replaces`` are live objects of the same bucket that go when it comes, ``consumes`` those that
+    go for good even where versions are kept. ``on_commit`` runs inside the transaction that makes
+    the object visible.
     """
 
     bucket: str
@@ -41,6 +42,7 @@ class NewObject:
     conditions: Preconditions = NO_CONDITIONS
     component_count: int | None = None
     replaces: Sequence[ObjectRecord] = ()
+    consumes: Sequence[ObjectRecord] = ()
     on_commit: Callable[[ObjectRecord], None] | None = None
 
 
@@ -146,10 +148,15 @@ class Objects:
         self._store.put_object(record)
         self._outbox.append(object_event(Change.FINALIZED, record, moment))
         for replaced in new.replaces:
-            still_live = self._store.live(replaced.bucket, replaced.name)
-            if still_live is not None and still_live.generation == replaced.generation:
-                garbage += self._retire(bucket, still_live, moment)
+            if self._still_there(replaced):
+                garbage += self._retire(bucket, replaced, moment)
+        for consumed in new.consumes:
+            if self._still_there(consumed):
+                garbage += self._remove(consumed, moment)
         return record, self._store.unreferenced(garbage)
+
+    def _still_there(self, record: ObjectRecord) -> bool:
+        return self._store.version(record.bucket, record.name, record.generation) is not None
 
     def _retire(self, bucket: BucketRecord, record: ObjectRecord, moment: str) -> list[str]:
         """End the life of the live version; return the bodies that may have become garbage."""
