@@ -28,7 +28,7 @@ EXIT_FAILED = 1
 app = typer.Typer(
     help=(
         "The local cloud: Firestore, Storage, Pub/Sub, Auth, Functions and Hosting on loopback.\n\n"
-        "Exit status: 0 done; 1 refused (wrong file, port taken, not running; the message says what);"
+        "Exit status: 0 done; 1 refused (wrong file, taken port, nothing running: it says what);"
         " 2 wrong usage. `exec` ends with the status of the command it ran, 128+N after signal N."
     ),
     no_args_is_help=True,
@@ -47,6 +47,9 @@ _Ports = Annotated[
 ]
 _PortBase = Annotated[int | None, typer.Option(help="Use the seven ports from here on.")]
 _ProjectId = Annotated[str, typer.Option("--project", help="The project id.")]
+_RetryBase = Annotated[
+    float, typer.Option(min=0.001, help="First delay before a failed event is repeated, s.")
+]
 _Faults = Annotated[Path | None, typer.Option(help="A fault plan, JSON; see faults.py.")]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what the functions print.")]
 
@@ -60,6 +63,7 @@ def _settings(
     port_base: int | None,
     project: str,
     faults: Path | None,
+    retry_base: float,
     verbose: bool,
 ) -> Settings:
     folder = project_root(root)
@@ -70,6 +74,7 @@ def _settings(
         ports=chosen_ports(ports, port_base),
         project_id=project,
         faults=read_faults(faults),
+        retry_base_s=retry_base,
         verbose=verbose,
     )
 
@@ -87,6 +92,7 @@ def up(
         Path | None, typer.Option(help="Write URLs and environment here, as JSON, when ready.")
     ] = None,
     faults: _Faults = None,
+    retry_base: _RetryBase = 1.0,
     verbose: _Verbose = False,
 ) -> None:
     """Run the local cloud until it is interrupted."""
@@ -98,6 +104,7 @@ def up(
         port_base=port_base,
         project=project,
         faults=faults,
+        retry_base=retry_base,
         verbose=verbose,
     )
     asyncio.run(_up(settings, ready_file))
@@ -135,6 +142,7 @@ def execute(
     port_base: _PortBase = None,
     project: _ProjectId = "demo-continuon",
     faults: _Faults = None,
+    retry_base: _RetryBase = 1.0,
     verbose: _Verbose = False,
 ) -> None:
     """Run CMD beside a local cloud of its own and end with CMD's exit status."""
@@ -146,6 +154,7 @@ def execute(
         port_base=port_base,
         project=project,
         faults=faults,
+        retry_base=retry_base,
         verbose=verbose,
     )
     sys.exit(asyncio.run(_exec(settings, command)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +94,8 @@ class LocalCloud:
         """
         try:
             self._prepare_data()
-            for name in _available_services():
+            self._running.push_async_callback(self._stop_google_services)
+            for name in _GOOGLE_SERVICES:
                 await self._start(create(name, self.context, self.settings.ports[name]))
             await self._prepare_resources()
             await self._start_functions()
@@ -123,7 +123,18 @@ class LocalCloud:
         except (OSError, RuntimeError) as error:
             raise self._start_error(service.name, error) from error
         self._services[service.name] = service
-        self._running.push_async_callback(service.stop)
+        if service.name not in _GOOGLE_SERVICES:
+            self._running.push_async_callback(service.stop)
+
+    async def _stop_google_services(self) -> None:
+        # They do not know each other; each spends most of its stop waiting for connections.
+        await asyncio.gather(
+            *(
+                service.stop()
+                for name, service in self._services.items()
+                if name in _GOOGLE_SERVICES
+            )
+        )
 
     def _start_error(self, name: str, error: Exception) -> Exception:
         port = self.settings.ports[name]
@@ -137,12 +148,10 @@ class LocalCloud:
         )
 
     async def _prepare_resources(self) -> None:
-        if (storage := self._services.get("storage")) is not None:
-            for bucket in self.settings.buckets:
-                await _finished(storage.ensure_bucket(bucket))
-        if (pubsub := self._services.get("pubsub")) is not None:
-            for topic in dict.fromkeys([*_topics(self.project), *self.settings.topics]):
-                await _finished(pubsub.ensure_topic(topic))
+        for bucket in self.settings.buckets:
+            await _finished(self._services["storage"].ensure_bucket(bucket))
+        for topic in dict.fromkeys([*_topics(self.project), *self.settings.topics]):
+            await _finished(self._services["pubsub"].ensure_topic(topic))
 
     async def _start_functions(self) -> None:
         ports = self.settings.ports
@@ -177,14 +186,10 @@ class LocalCloud:
             retry=RetryPolicy(base_s=settings.retry_base_s, cap_s=settings.retry_cap_s),
             faults=FaultInjector(settings.faults),
         )
-        firestore, pubsub = self._services.get("firestore"), self._services.get("pubsub")
-        if firestore is not None:
-            firestore.watch_events(_filters(self.project, "document"))
-        if pubsub is not None:
-            pubsub.watch_topics.update(_topics(self.project))
+        self._services["firestore"].watch_events(_filters(self.project, "document"))
+        self._services["pubsub"].watch_topics.update(_topics(self.project))
         for name in _EVENT_SOURCES:
-            if name in self._services:
-                router.attach(self._services[name].outbox)
+            router.attach(self._services[name].outbox)
         return router
 
 
@@ -206,12 +211,3 @@ async def _finished(result: Any) -> None:
     """Await ``result`` where it can be awaited: a service may create a resource either way."""
     if asyncio.iscoroutine(result):
         await result
-
-
-def _available_services() -> list[str]:
-    """The services whose module exists; the others are still being built."""
-    return [
-        name
-        for name in _GOOGLE_SERVICES
-        if importlib.util.find_spec(f"continuon_local.{name}.service") is not None
-    ]

@@ -61,6 +61,7 @@ def main() -> None:
         port=0,
         log_level="error",
         access_log=False,
+        proxy_headers=False,  # as in production, where the proxy is not on loopback
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     _AnnouncingServer(config, control).run()
