@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from continuon.errors import FieldProblem, ProblemError, ProblemType
+from continuon.identifiers import EPISODE_ID
 
 __all__ = ["PAGE_TOKEN_INVALID", "decode_cursor", "encode_cursor"]
 
@@ -35,13 +36,19 @@ def decode_cursor(token: str) -> tuple[datetime, str]:
     try:
         text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         moment, document_id = json.loads(text)
-        position = datetime.fromisoformat(moment).astimezone(UTC), str(document_id)
-    except (binascii.Error, ValueError, TypeError) as error:
+        at = datetime.fromisoformat(moment)
+        # Without a zone the server's own would be read into it.
+        position = at.astimezone(UTC) if at.tzinfo else None
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _refusal() from error
-    # An id that is empty or has a slash would be an invalid reference further on.
-    if not position[1] or "/" in position[1]:
+    # Every listed document has such an id; another would be an invalid reference further on.
+    if (
+        position is None
+        or not isinstance(document_id, str)
+        or not EPISODE_ID.fullmatch(document_id)
+    ):
         raise _refusal()
-    return position
+    return position, document_id
 
 
 def _refusal() -> ProblemError:

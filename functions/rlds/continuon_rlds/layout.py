@@ -50,7 +50,7 @@ class RawObject:
 
 def parse_raw_name(name: str) -> RawObject | None:
     """Take an object's name apart; None for anything that is not a raw episode's."""
-    found = _RAW.match(name)
+    found = _RAW.fullmatch(name)
     return RawObject(found["robot_id"], found["episode_id"], found["path"]) if found else None
 
 

@@ -7,6 +7,7 @@ presents it could ask the robot to sign: being there is the permission. It is sp
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ __all__ = ["AUDIENCE", "ClaimProof", "sign_claim", "verify_claim"]
 AUDIENCE = "continuon.cloud"
 _TYPE = "continuon-claim+jwt"
 _ALGORITHM = "EdDSA"
+_JTI = re.compile(rf"[!-~]{{1,{limits.MAX_NONCE_CHARS}}}")
 _REQUIRED = ("iss", "sub", "aud", "iat", "exp", "jti")
 
 
@@ -124,8 +126,8 @@ def verify_claim(proof: str, *, user_id: str, now: datetime) -> ClaimProof:
     if claims["sub"] != user_id:
         raise _refuse("proof.sub", "the proof was signed for another user")
     jti = claims["jti"]
-    if not isinstance(jti, str) or not 1 <= len(jti) <= limits.MAX_NONCE_CHARS:
-        raise _refuse("proof.jti", f"jti must be 1 to {limits.MAX_NONCE_CHARS} characters")
+    if not isinstance(jti, str) or not _JTI.fullmatch(jti):
+        raise _refuse("proof.jti", f"jti must be 1 to {limits.MAX_NONCE_CHARS} ASCII characters")
     try:
         ruri = Ruri.parse(str(claims["iss"]))
     except InvalidRuriError as error:

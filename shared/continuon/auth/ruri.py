@@ -38,7 +38,7 @@ class Ruri:
             InvalidRuriError: ``text`` has another form.
         """
         match = _RURI.fullmatch(text) if len(text) <= _MAX_CHARS else None
-        if match is None or ROBOT_ID.match(match["device"]) is None:
+        if match is None or ROBOT_ID.fullmatch(match["device"]) is None:
             raise InvalidRuriError(
                 "a robot URI looks like rcan://{registry}/{manufacturer}/{model}/{device_id}"
             )
