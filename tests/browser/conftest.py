@@ -6,6 +6,7 @@ here is skipped and says so.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,15 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fastapi import FastAPI
 
 from browser.view import View
-from continuon.contracts import episodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserContext
 
     from browser.view import Scheme
 
@@ -72,25 +71,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     hosting["rewrites"] = []
     (root / "firebase.json").write_text(json.dumps({"hosting": hosting}), encoding="utf-8")
     shutil.copytree(ROOT / hosting["public"], root / hosting["public"])
-    _add_document(root / hosting["public"] / "api" / "openapi.json")
     with _local_cloud(root) as origin:
         yield origin
-
-
-def _add_document(path: Path) -> None:
-    """Put a small OpenAPI document where the generated one is not there yet."""
-    if path.exists():
-        return
-
-    app = FastAPI(title="Continuon Cloud")
-    route = app.post("/api/rlds/signed-url", response_model=episodes.SignedUrlResponse)
-
-    @route
-    def signed_url(body: episodes.SignedUrlRequest) -> None:
-        raise NotImplementedError(body)
-
-    path.parent.mkdir()
-    path.write_text(json.dumps(app.openapi()), encoding="utf-8")
 
 
 class _local_cloud:  # noqa: N801 - used as a function
@@ -133,27 +115,48 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Callable[..., View]]:
-    """Open a path of the site; ``width`` in CSS pixels."""
-    contexts = []
+class Opener:
+    """Opens pages of the site, each in a context of its own."""
 
-    def opened(path: str, *, width: int = 1280, scheme: Scheme = "light") -> View:
-        context = browser.new_context(
+    def __init__(self, browser: Browser, site: str) -> None:
+        self._browser = browser
+        self._site = site
+        self._contexts: list[BrowserContext] = []
+
+    def open(self, path: str, *, width: int = 1280, scheme: Scheme = "light") -> View:
+        """Open a path; ``width`` in CSS pixels."""
+        context = self._browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
         )
-        contexts.append(context)
-        view = View(page=context.new_page(), origin=site)
+        self._contexts.append(context)
+        view = View(page=context.new_page(), origin=self._site)
         view.page.on("console", view.on_console)
         view.page.on("pageerror", lambda error: view.complaints.append(str(error)))
         view.page.on("request", view.on_request)
-        response = view.page.goto(site + path)
+        response = view.page.goto(self._site + path)
         assert response is not None
-        if path.startswith("/docs"):
-            view.page.locator(".opblock").first.wait_for()
         view.status = response.status
+        if path.partition("#")[0] == "/docs":
+            view.page.locator(".opblock").first.wait_for()
         return view
 
-    yield opened
-    for context in contexts:
-        context.close()
+    def close(self) -> None:
+        """Close every page that was opened."""
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str) -> Iterator[Callable[..., View]]:
+    """Open a page that the test may click and type in."""
+    opener = Opener(browser, site)
+    yield opener.open
+    opener.close()
+
+
+@pytest.fixture(scope="module")
+def seen(browser: Browser, site: str) -> Iterator[Callable[..., View]]:
+    """Look at a page without touching it: one load serves every test that only reads."""
+    opener = Opener(browser, site)
+    yield functools.cache(opener.open)
+    opener.close()
