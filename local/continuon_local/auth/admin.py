@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from continuon_local.auth import changes
 from continuon_local.auth.errors import AuthError
 from continuon_local.auth.model import Account, check_email, check_local_id
+from continuon_local.auth.requests import refuse_unsupported
 from continuon_local.auth.users import new_local_id
 
 if TYPE_CHECKING:
@@ -157,8 +158,7 @@ class AdminCalls:
         return changes.apply_admin_fields(account, body)
 
     async def _import(self, project: str, user: Body) -> None:
-        if user.has("passwordHash"):
-            raise AuthError("UNIMPLEMENTED", "importing password hashes", status=501)
+        refuse_unsupported(user)
         if not user.text("localId"):
             raise AuthError("MISSING_LOCAL_ID")
         if email := user.text("email"):

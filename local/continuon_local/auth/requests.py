@@ -10,10 +10,23 @@ from continuon_local.auth.errors import AuthError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["Body", "read_body", "read_raw"]
+__all__ = ["Body", "read_body", "read_raw", "refuse_unsupported"]
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A batch of 1000 accounts fits; anything longer is refused while it streams in."""
+
+_UNSUPPORTED_FIELDS = (
+    "createdAt",
+    "federatedUserId",
+    "lastLoginAt",
+    "linkProviderUserInfo",
+    "mfa",
+    "mfaInfo",
+    "oobCode",
+    "passwordHash",
+    "providerUserInfo",
+    "tenantId",
+)
 
 _MAX_SECONDS = 253402300799  # the year 9999, where Google's timestamps end
 
@@ -94,7 +107,25 @@ async def read_body(request: Request) -> Body:
         raise AuthError("INVALID_ARGUMENT", "the body is not JSON") from error
     if not isinstance(values, dict):
         raise AuthError("INVALID_ARGUMENT", "the body is not a JSON object")
-    return Body(values)
+    body = Body(values)
+    refuse_unsupported(body)
+    return body
+
+
+def refuse_unsupported(body: Body) -> None:
+    """Refuse fields whose silent loss would make an account look other than it was asked for.
+
+    Raises:
+        AuthError: ``UNIMPLEMENTED``, naming the field.
+    """
+    for name in _UNSUPPORTED_FIELDS:
+        if body.has(name):
+            raise AuthError(
+                "UNIMPLEMENTED",
+                f"{name} is not implemented by the local cloud",
+                status=501,
+                grpc_status="UNIMPLEMENTED",
+            )
 
 
 async def read_raw(request: Request) -> bytes:

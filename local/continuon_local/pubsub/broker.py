@@ -193,11 +193,7 @@ class Broker:
         if most is None:
             return
         topic = stored.config.dead_letter_policy.dead_letter_topic
-        dead = [
-            delivery
-            for delivery in self._store.exhausted(stored, now_ms, most)
-            if delivery.lease_expires_ms <= now_ms
-        ]
+        dead = self._store.exhausted(stored, now_ms, most)
         if not dead or self._store.topic(topic) is None:
             return
         with transaction(self._connection):

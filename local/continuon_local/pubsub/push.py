@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 import httpx
@@ -24,6 +25,7 @@ ACKNOWLEDGING_STATUS = frozenset({102, 200, 201, 202, 204})
 """The answers that Pub/Sub takes as an acknowledgement (docs/push, "Receive messages")."""
 
 _TOKEN_LIFETIME_S = 3600
+_LOG = logging.getLogger(__name__)
 
 
 class PushDispatcher:
@@ -39,10 +41,13 @@ class PushDispatcher:
 
     def refresh(self) -> None:
         """Start tasks for the subscriptions that have an endpoint and no task."""
+        for name, task in list(self._tasks.items()):
+            if task.done():
+                del self._tasks[name]
+                _log_failure(name, task)
         for stored in self._store.all_subscriptions():
             name = stored.config.name
-            task = self._tasks.get(name)
-            if stored.config.push_config.push_endpoint and (task is None or task.done()):
+            if stored.config.push_config.push_endpoint and name not in self._tasks:
                 self._tasks[name] = asyncio.create_task(self._run(name), name=f"push {name}")
 
     async def stop(self) -> None:
@@ -118,3 +123,8 @@ class PushDispatcher:
             }
             headers["authorization"] = f"Bearer {encode_unsigned(claims)}"
         return headers
+
+
+def _log_failure(name: str, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        _LOG.error("push for %s stopped and starts again", name, exc_info=failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -108,8 +109,9 @@ def _streaming(subscriber: Subscriber, broker: Broker) -> grpc.RpcMethodHandler[
     async def handle(requests: AsyncIterator[Message], context: _Context) -> AsyncIterator[Message]:
         try:
             responses = streaming_pull(broker, first_checked(requests), caller=_caller(context))
-            async for response in responses:
-                yield response
+            async with contextlib.aclosing(responses):
+                async for response in responses:
+                    yield response
         except PubSubError as error:
             await _abort(context, error)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PubSubService"]
 
-_STOP_GRACE_S = 1.0
+_STOP_GRACE_S = 0.3  # calls take milliseconds; streams never end by themselves
 _SWEEP_INTERVAL_S = 1.0
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second service on the port is an error, not a coin toss
@@ -137,7 +137,6 @@ class _Running:
         """Begin to serve on ``address`` and return the port."""
         port = self._server.add_insecure_port(address)
         await self._server.start()
-        self._push.refresh()
         self._sweeper = asyncio.create_task(self._sweep())
         return port
 
@@ -152,8 +151,9 @@ class _Running:
         self.connection.close()
 
     async def _sweep(self) -> None:
-        """Bury and drop what nobody pulls: dead letters and messages past their retention."""
+        """Bury and drop what nobody pulls, and start pushes that failed again."""
         while True:
+            self._push.refresh()
             now_ms = self._broker.now_ms()
             for stored in self.store.all_subscriptions():
                 self._broker.bury(stored, now_ms)

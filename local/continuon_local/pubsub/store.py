@@ -45,20 +45,30 @@ CREATE INDEX IF NOT EXISTS deliveries_by_time
     ON deliveries (subscription_id, available_at_ms, message_id);
 CREATE INDEX IF NOT EXISTS deliveries_by_key
     ON deliveries (subscription_id, ordering_key, message_id);
+CREATE INDEX IF NOT EXISTS deliveries_by_attempts ON deliveries (subscription_id, attempts);
 CREATE INDEX IF NOT EXISTS deliveries_by_message ON deliveries (message_id);
 """
 
-_AVAILABLE = """
+_SELECT = """
 SELECT d.message_id, d.attempts, d.lease_expires_ms, m.body
-FROM deliveries d JOIN messages m ON m.id = d.message_id
-WHERE d.subscription_id = ? AND d.available_at_ms <= ?
+FROM deliveries d {index} JOIN messages m ON m.id = d.message_id
+WHERE d.subscription_id = ?
 """
+_ONE = _SELECT.format(index="") + "AND d.message_id = ?"
+_AVAILABLE = _SELECT.format(index="INDEXED BY deliveries_by_time") + "AND d.available_at_ms <= ? "
+# Asked before every lease, so a long backlog that never failed must not be walked through.
+_EXHAUSTED = (
+    _SELECT.format(index="INDEXED BY deliveries_by_attempts")
+    + "AND d.attempts >= ? AND d.available_at_ms <= ? AND d.lease_expires_ms <= ?"
+    + "ORDER BY d.message_id LIMIT ?"
+)
 # One message of an ordering key is out at a time: the earliest that is not acknowledged.
 _FIRST_OF_KEY = """
 AND (d.ordering_key = '' OR NOT EXISTS (
     SELECT 1 FROM deliveries e WHERE e.subscription_id = d.subscription_id
     AND e.ordering_key = d.ordering_key AND e.message_id < d.message_id))
 """
+_BATCH_ROWS = 200  # of one sweep; the next continues where it ended
 _BY_TIME = "ORDER BY d.available_at_ms, d.message_id LIMIT ?"
 
 
@@ -194,18 +204,13 @@ class PubSubStore:
     def exhausted(self, stored: StoredSubscription, now_ms: int, attempts: int) -> list[Delivery]:
         """Return deliveries that were handed out ``attempts`` times, the last lease over."""
         rows = self._connection.execute(
-            _AVAILABLE + "AND d.attempts >= ? " + _BY_TIME, (stored.id, now_ms, attempts, 1000)
+            _EXHAUSTED, (stored.id, attempts, now_ms, now_ms, _BATCH_ROWS)
         )
         return [_delivery(row) for row in rows]
 
     def delivery(self, subscription_id: int, message_id: int) -> Delivery | None:
         """Return one delivery."""
-        row = self._connection.execute(
-            "SELECT d.message_id, d.attempts, d.lease_expires_ms, m.body FROM deliveries d"
-            " JOIN messages m ON m.id = d.message_id"
-            " WHERE d.subscription_id = ? AND d.message_id = ?",
-            (subscription_id, message_id),
-        ).fetchone()
+        row = self._connection.execute(_ONE, (subscription_id, message_id)).fetchone()
         return None if row is None else _delivery(row)
 
     def set_lease(
@@ -241,13 +246,17 @@ class PubSubStore:
         )
 
     def published_before(self, subscription_id: int, moment_ms: int) -> list[int]:
-        """Return the messages of a subscription that are older than its retention."""
+        """Return the oldest messages of a subscription, as far as they are older than a moment.
+
+        Numbers rise with time, so only the first ones are looked at.
+        """
         rows = self._connection.execute(
-            "SELECT d.message_id FROM deliveries d JOIN messages m ON m.id = d.message_id"
-            " WHERE d.subscription_id = ? AND m.published_at_ms < ?",
-            (subscription_id, moment_ms),
+            "SELECT d.message_id, m.published_at_ms FROM deliveries d"
+            " JOIN messages m ON m.id = d.message_id"
+            " WHERE d.subscription_id = ? ORDER BY d.message_id LIMIT ?",
+            (subscription_id, _BATCH_ROWS),
         )
-        return [row[0] for row in rows]
+        return [message_id for message_id, published_ms in rows if published_ms < moment_ms]
 
     def next_due_ms(self, subscription_id: int, now_ms: int) -> int | None:
         """Return when the next message becomes available, in Unix milliseconds."""

@@ -12,7 +12,7 @@ from continuon_local.pubsub.messages import Message, new
 from continuon_local.pubsub.validation import check_ack_deadline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from continuon_local.pubsub.broker import Broker
 
@@ -21,7 +21,7 @@ __all__ = ["streaming_pull"]
 
 async def streaming_pull(
     broker: Broker, requests: AsyncIterator[Message], *, caller: str = ""
-) -> AsyncIterator[Message]:
+) -> AsyncGenerator[Message]:
     """Yield responses until the client closes its side.
 
     Raises:

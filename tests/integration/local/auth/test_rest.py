@@ -184,6 +184,19 @@ def test_unknown_calls_are_named_in_a_501(client: httpx.Client) -> None:
         assert path in refused(answer, 501)
 
 
+@pytest.mark.parametrize("field", ["tenantId", "oobCode", "mfaInfo"])
+def test_fields_that_would_be_lost_are_named_in_a_501(client: httpx.Client, field: str) -> None:
+    answer = post(client, "signUp", **ACCOUNT, **{field: "x"})
+    assert field in refused(answer, 501)
+    assert count(client) == 0
+
+
+def test_a_body_beyond_the_limit_is_refused_while_it_streams(client: httpx.Client) -> None:
+    chunks = (b" " * 1024 * 1024 for _ in range(12))
+    answer = client.post(f"{TOOLKIT}/accounts:signUp?key=k", content=chunks)
+    assert refused(answer, 413).startswith("INVALID_ARGUMENT")
+
+
 def test_a_query_counts_filters_and_pages(client: httpx.Client) -> None:
     for name in ("a", "b", "c"):
         post(client, "signUp", email=f"{name}@example.com", password="correct horse")
