@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
 
     from continuon.platform.firestore import Snapshot
+    from continuon.platform.identity import Nonce
 
 __all__ = ["EpisodeStore", "StoredObject"]
 
@@ -82,14 +83,27 @@ class EpisodeStore:
         data = snapshot.to_dict()
         return EpisodeRecord.from_document(data) if data else None
 
-    async def create(self, record: EpisodeRecord) -> bool:
-        """Create the document; False when the id exists already. One billed write."""
+    async def create(self, record: EpisodeRecord, nonce: Nonce | None) -> bool:
+        """Create the document and spend the caller's nonce, in one commit of two billed writes.
+
+        Returns:
+            False when the episode exists already; the nonce is spent all the same.
+
+        Raises:
+            ProblemError: ``signature.replayed``; nothing was written.
+        """
+        batch = self._documents.batch()
+        if nonce is not None:
+            nonce.spend_in(batch)
+        # Absent fields stay absent: encoding a null costs as much as encoding a value.
+        batch.create(self.reference(record.episode_id), record.model_dump(exclude_none=True))
         try:
             with firestore_errors():
-                await self.reference(record.episode_id).create(
-                    record.model_dump(), timeout=RPC_TIMEOUT_S
-                )
+                await batch.commit(timeout=RPC_TIMEOUT_S)
         except exceptions.AlreadyExists:
+            # A commit names no culprit. Spending the nonce alone says whether it was that.
+            if nonce is not None:
+                await nonce.spend()
             return False
         return True
 

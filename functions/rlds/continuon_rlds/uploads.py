@@ -16,6 +16,7 @@ from continuon_rlds.errors import ROBOT_MISMATCH
 from continuon_rlds.settings import settings
 
 if TYPE_CHECKING:
+    from continuon.platform.identity import Caller
     from continuon_rlds.records import EpisodeRecord
     from continuon_rlds.store import EpisodeStore
 
@@ -28,7 +29,7 @@ _THREAD_FROM = 8
 async def grant_upload(
     store: EpisodeStore,
     request: SignedUrlRequest,
-    principal: Principal,
+    caller: Caller,
     *,
     idempotency_key: str | None,
     now: datetime,
@@ -39,6 +40,7 @@ async def grant_upload(
         ProblemError: The request names another's robot or episode, or a settled episode.
         UnavailableError: A store failed; nothing is half-written, asking again is safe.
     """
+    principal = caller.principal
     robot_id = service.target_robot(request, principal)
     owner_id, model = await _owner(store, robot_id, principal)
     wanted = service.announce(
@@ -50,7 +52,7 @@ async def grant_upload(
         now=now,
     )
     present: set[str] = set()
-    if not await store.create(wanted):
+    if not await store.create(wanted, caller.nonce):
         existing = await store.find(wanted.episode_id)
         if existing is not None:
             service.check_renewal(existing, wanted)

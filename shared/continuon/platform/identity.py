@@ -29,21 +29,35 @@ from continuon.auth.problems import (
 from continuon.auth.signatures import SignedRequest, claimed_key_id, verify_request
 from continuon.contracts.robots import RobotStatus
 from continuon.errors import ProblemError
-from continuon.platform.firestore import RPC_TIMEOUT_S, firestore_client, firestore_errors
+from continuon.platform.firestore import (
+    RPC_TIMEOUT_S,
+    firestore_client,
+    firestore_errors,
+    read_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from continuon.platform.firestore import Snapshot
+    from google.cloud.firestore import AsyncDocumentReference, AsyncWriteBatch
 
-__all__ = ["CurrentPrincipal", "CurrentRobot", "CurrentUser", "Now", "request_time"]
+__all__ = [
+    "Caller",
+    "CurrentPrincipal",
+    "CurrentRobot",
+    "CurrentUser",
+    "Nonce",
+    "Now",
+    "UnspentCaller",
+    "request_time",
+]
 
 _BEARER: Final = "bearer "
 _ROBOTS: Final = "robots"
 _NONCES: Final = "nonces"
 
 
-def request_time() -> datetime:
+async def request_time() -> datetime:
     """Read the clock: once a request, in UTC, and passed on from there."""
     return datetime.now(UTC)
 
@@ -60,24 +74,57 @@ class _RobotRecord:
     model: str
 
 
-def _robot_record(snapshot: Snapshot) -> _RobotRecord | None:
-    data = snapshot.to_dict() if snapshot.exists else None
-    if not data or data.get("status") != RobotStatus.CLAIMED or not data.get("public_key"):
+async def _find_robot(key_id: str) -> _RobotRecord | None:
+    fields = await read_fields(firestore_client().collection(_ROBOTS).document(key_id))
+    if fields is None or fields["status"].string_value != RobotStatus.CLAIMED:
         return None
-    return _RobotRecord(data["public_key"], data["owner_id"], data.get("model", ""))
+    jwk = {
+        name: value.string_value for name, value in fields["public_key"].map_value.fields.items()
+    }
+    return _RobotRecord(jwk, fields["owner_id"].string_value, fields["model"].string_value)
 
 
-async def _spend_nonce(key_id: str, nonce: str, now: datetime) -> None:
-    # The id is a hash so that a nonce can hold no character that a path gives a meaning to.
-    name = hashlib.sha256(f"{key_id}:{nonce}".encode()).hexdigest()
-    # A signature is accepted for one window on either side of its creation.
-    expires_at = now + timedelta(seconds=2 * limits.SIGNATURE_WINDOW_S)
-    reference = firestore_client().collection(_NONCES).document(name)
-    try:
-        with firestore_errors():
-            await reference.create({"expires_at": expires_at}, timeout=RPC_TIMEOUT_S)
-    except exceptions.AlreadyExists as error:
-        raise ProblemError(SIGNATURE_REPLAYED) from error
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """The nonce of a verified signature, not spent yet: whoever acts on the request spends it.
+
+    Spending is one conditional creation: by itself, or in the commit of the request's own effect,
+    which is then applied once however often the request is sent.
+    """
+
+    key_id: str
+    value: str
+    expires_at: datetime
+
+    @property
+    def _reference(self) -> AsyncDocumentReference:
+        # The id is a hash so that a nonce can hold no character that a path gives a meaning to.
+        name = hashlib.sha256(f"{self.key_id}:{self.value}".encode()).hexdigest()
+        return firestore_client().collection(_NONCES).document(name)
+
+    def spend_in(self, batch: AsyncWriteBatch) -> None:
+        """Spend it in ``batch``, whose commit then fails with AlreadyExists on a replay."""
+        batch.create(self._reference, {"expires_at": self.expires_at})
+
+    async def spend(self) -> None:
+        """Spend it now.
+
+        Raises:
+            ProblemError: ``signature.replayed``.
+        """
+        try:
+            with firestore_errors():
+                await self._reference.create({"expires_at": self.expires_at}, timeout=RPC_TIMEOUT_S)
+        except exceptions.AlreadyExists as error:
+            raise ProblemError(SIGNATURE_REPLAYED) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and the nonce that acting on it has to spend (None for an ID token)."""
+
+    principal: Principal
+    nonce: Nonce | None
 
 
 def _target(request: Request) -> str:
@@ -86,24 +133,24 @@ def _target(request: Request) -> str:
     return (raw_path + (b"?" + query if query else b"")).decode("latin-1")
 
 
-async def _prove_robot(request: Request, now: datetime) -> RobotPrincipal:
+async def _prove_robot(request: Request, now: datetime) -> Caller:
     key_id = claimed_key_id(request.headers.get("signature-input", ""))
     if key_id is None:
         raise ProblemError(SIGNATURE_INVALID, "Signature-Input names no robot as keyid.")
-    reference = firestore_client().collection(_ROBOTS).document(key_id)
-    with firestore_errors():
-        robot = _robot_record(await reference.get(timeout=RPC_TIMEOUT_S))
+    robot = await _find_robot(key_id)
     if robot is None:
         raise ProblemError(ROBOT_UNKNOWN)
     signed = SignedRequest(
         request.method, _target(request), dict(request.headers), await request.body()
     )
+    # Only a valid signature gets a nonce to spend, or anyone could fill the collection.
     proof = verify_request(
         signed, key_id=key_id, key=public_key_from_jwk(robot.public_key), now=now
     )
-    # Only a valid signature may spend a nonce, or anyone could fill the collection.
-    await _spend_nonce(key_id, proof.nonce, now)
-    return RobotPrincipal(key_id, robot.owner_id, robot.model)
+    # A signature is accepted for one window on either side of its creation.
+    expires_at = now + timedelta(seconds=2 * limits.SIGNATURE_WINDOW_S)
+    principal = RobotPrincipal(key_id, robot.owner_id, robot.model)
+    return Caller(principal, Nonce(key_id, proof.nonce, expires_at))
 
 
 def _verify_id_token(token: str) -> dict[str, Any]:
@@ -126,13 +173,23 @@ async def _prove_user(token: str) -> UserPrincipal:
     return UserPrincipal(claims["uid"], claims.get("email"), frozenset(roles))
 
 
-async def _principal(request: Request, now: Now) -> Principal:
+async def _caller(request: Request, now: Now) -> Caller:
     authorization = request.headers.get("authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
-        return await _prove_user(authorization[len(_BEARER) :])
+        return Caller(await _prove_user(authorization[len(_BEARER) :]), None)
     if "signature" in request.headers:
         return await _prove_robot(request, now)
     raise ProblemError(CREDENTIALS_MISSING)
+
+
+UnspentCaller = Annotated[Caller, Depends(_caller)]
+"""For routes whose own commit spends the nonce; every other route takes `CurrentPrincipal`."""
+
+
+async def _principal(caller: UnspentCaller) -> Principal:
+    if caller.nonce is not None:
+        await caller.nonce.spend()
+    return caller.principal
 
 
 CurrentPrincipal = Annotated[Principal, Depends(_principal)]

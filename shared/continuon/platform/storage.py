@@ -14,7 +14,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
-from google.cloud.storage import Client
+from google.cloud.storage import Bucket, Client
 from google.oauth2 import service_account
 
 from continuon.errors import UnavailableError
@@ -65,7 +65,7 @@ class UrlSigner:
             sign through the IAM Credentials API and need ``iam.serviceAccounts.signBlob``.
     """
 
-    bucket: str
+    bucket: Bucket
     endpoint: str | None
     credentials: Any
 
@@ -83,7 +83,7 @@ class UrlSigner:
         Raises:
             UnavailableError: The IAM API did not answer.
         """
-        blob = storage_client().bucket(self.bucket).blob(object_name)
+        blob = self.bucket.blob(object_name)
         options: dict[str, Any] = {}
         if not isinstance(self.credentials, auth_credentials.Signing):
             options = self._remote_signing()
@@ -118,9 +118,10 @@ def _key_file_credentials(path: str) -> Any:
 @cache
 def url_signer(bucket: str) -> UrlSigner:
     """Return the signer of ``bucket`` with this process's credentials."""
+    handle = storage_client().bucket(bucket)
     endpoint = os.environ.get("STORAGE_EMULATOR_HOST")
     if endpoint:
         key_file = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
-        return UrlSigner(bucket, endpoint, _key_file_credentials(key_file))
+        return UrlSigner(handle, endpoint, _key_file_credentials(key_file))
     credentials, _ = google.auth.default(scopes=_SCOPES)
-    return UrlSigner(bucket, None, credentials)
+    return UrlSigner(handle, None, credentials)

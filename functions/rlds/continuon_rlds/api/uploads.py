@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Header
 
 from continuon.contracts.episodes import SignedUrlRequest, SignedUrlResponse
 from continuon.platform.http import create_app
-from continuon.platform.identity import CurrentPrincipal, Now
+from continuon.platform.identity import Now, UnspentCaller
 from continuon_rlds.settings import settings
 from continuon_rlds.store import EpisodeStore
 from continuon_rlds.uploads import grant_upload
@@ -30,7 +30,7 @@ _IdempotencyKey = Annotated[
 @_router.post("/api/rlds/signed-url")
 async def signed_url(
     request: SignedUrlRequest,
-    principal: CurrentPrincipal,
+    caller: UnspentCaller,
     now: Now,
     idempotency_key: _IdempotencyKey = None,
 ) -> SignedUrlResponse:
@@ -41,7 +41,7 @@ async def signed_url(
     length and generation 0. Validation starts by itself when the last file is stored.
     """
     return await grant_upload(
-        EpisodeStore(), request, principal, idempotency_key=idempotency_key, now=now
+        EpisodeStore(), request, caller, idempotency_key=idempotency_key, now=now
     )
 
 
