@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from continuon.contracts.episodes import EpisodeStatus, FileSpec, SignedUrlRequest, UploadMetadata
-from continuon_cloud.errors import ClientError, QueueError
+from continuon_cloud.errors import ApiProblem, ClientError, QueueError
 from continuon_cloud.queue.backoff import RateLimit, backoff_s
 from continuon_cloud.queue.failures import (
     Failure,
@@ -45,6 +45,8 @@ _EXPIRY_MARGIN_S: Final = 30.0
 _FIRST_POLL_S: Final = 0.1
 _LAST_POLL_S: Final = 2.0
 _MANIFEST: Final = "metadata.json"
+_SETTLED: Final = "episode.settled"
+"""The service's code for an episode that was judged before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,9 @@ class Runner:
         )
 
     async def _upload(self, item: QueueItem) -> None:
-        if item.state is State.QUEUED or item.urls_expire_at < time.time() + _EXPIRY_MARGIN_S:
-            await self._ask(item)
+        if self._must_ask(item) and await self._ask(item):
+            self._complete(item)
+            return
         for renewal in range(_MAX_RENEWALS + 1):
             try:
                 await self._send_all(item)
@@ -168,7 +171,21 @@ class Runner:
                 # service looks, and says so in its answer.
                 if renewal == _MAX_RENEWALS:
                     raise _believed(failure) from failure
-                await self._ask(item)
+                if await self._ask(item):
+                    break
+        self._complete(item)
+
+    def _must_ask(self, item: QueueItem) -> bool:
+        if item.state is State.QUEUED or item.urls_expire_at < time.time() + _EXPIRY_MARGIN_S:
+            return True
+        # A request that broke may have been complete: asking costs less than sending again. A
+        # session answers that itself.
+        files = self._store.files(item.item_id)
+        return item.state is State.UPLOADING and any(
+            not file.done and file.session_uri is None for file in files
+        )
+
+    def _complete(self, item: QueueItem) -> None:
         spool = item.spool
         self._store.uploaded(item.item_id)
         reach(FaultPoint.UPLOAD_SAVED)
@@ -176,11 +193,21 @@ class Runner:
             spool.unlink(missing_ok=True)
         reach(FaultPoint.SPOOL_FREED)
 
-    async def _ask(self, item: QueueItem) -> None:
-        request = upload_request(item, self._store.files(item.item_id))
+    async def _ask(self, item: QueueItem) -> bool:
+        """Ask for URLs; True when the service has this very episode already."""
+        files = self._store.files(item.item_id)
         try:
             async with self._requests:
-                answer = await self._client_of(item.robot_id).signed_url(request)
+                answer = await self._client_of(item.robot_id).signed_url(
+                    upload_request(item, files)
+                )
+        except ApiProblem as error:
+            if error.code == _SETTLED and await self._is_ours(item, files):
+                return True
+            raise from_client_error(error) from error
+        except ClientError as error:
+            raise from_client_error(error) from error
+        try:
             reach(FaultPoint.URLS_GRANTED)
             self._store.granted(item, answer)
         except QueueError as error:
@@ -193,10 +220,22 @@ class Runner:
                     "errors": [],
                 }
             ) from error
-        except ClientError as error:
-            raise from_client_error(error) from error
         reach(FaultPoint.URLS_SAVED)
         self._tell(item.item_id)
+        return False
+
+    async def _is_ours(self, item: QueueItem, files: Sequence[FileTask]) -> bool:
+        """Tell whether the settled episode of this id has this content.
+
+        It does when the queue died between the last byte and noting it, or lost its file.
+        """
+        episode, failure = await self._poll(item)
+        if failure is not None:
+            raise failure
+        expected = item.digest if item.packaging is Packaging.FILES else files[0].sha256
+        return (
+            episode is not None and episode.robot_id == item.robot_id and episode.sha256 == expected
+        )
 
     async def _send_all(self, item: QueueItem) -> None:
         files = [file for file in self._store.files(item.item_id) if not file.done]

@@ -167,8 +167,9 @@ def _read_folder(path: Path) -> Source:
         for name, file in members
     )
     digest = hashlib.sha256()
-    for plan in files:
-        digest.update(f"{plan.path}\0{plan.size_bytes}\0{plan.sha256}\n".encode())
+    # The same sum as in the validator's report, so that the two can be compared.
+    for plan in sorted(files, key=lambda plan: plan.path):
+        digest.update(f"{plan.sha256}  {plan.size_bytes}  {plan.path}\n".encode())
     metadata = _peek_folder(path)
     return Source(
         path=path,

@@ -1,0 +1,92 @@
+"""What tests of the robot client share: a robot, a small episode, and the upload stage's handle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from continuon.auth.ruri import Ruri
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from continuon_cloud.settings import Settings
+
+ROBOT = Ruri("continuon.cloud", "acme", "companion-v1", "14d4b680")
+EPISODE_ID = "ep_1704384000000"
+
+
+class StageHandle:
+    """The running stage, as a test sees it."""
+
+    def __init__(self, origin: str, journal: Path, storage: str, settings: Settings) -> None:
+        self.origin = origin
+        self.storage = storage
+        self.settings = settings
+        self._journal = journal
+
+    def in_home(self, home: Path) -> StageHandle:
+        """Return the same stage for a client with another home folder."""
+        settings = dataclasses.replace(self.settings, home=home)
+        return StageHandle(self.origin, self._journal, self.storage, settings)
+
+    def empty(self) -> None:
+        """Delete every object, forget every episode and every rule."""
+        for name in self.objects():
+            quoted = name.replace("/", "%2F")
+            httpx.delete(f"{self.storage}/storage/v1/b/stage/o/{quoted}", timeout=5)
+        self.control(reset=True)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return every request the stage saw, in the order of its answers."""
+        if not self._journal.exists():
+            return []
+        return [json.loads(line) for line in self._journal.read_text().splitlines()]
+
+    def control(self, **wish: Any) -> None:
+        httpx.post(f"{self.origin}/_control", json=wish, timeout=5).raise_for_status()
+
+    def objects(self) -> dict[str, dict[str, Any]]:
+        """Return what the store holds, by name."""
+        answer = httpx.get(f"{self.storage}/storage/v1/b/stage/o", timeout=5).raise_for_status()
+        return {item["name"]: item for item in answer.json().get("items", [])}
+
+    def content(self, name: str) -> bytes:
+        quoted = name.replace("/", "%2F")
+        url = f"{self.storage}/storage/v1/b/stage/o/{quoted}?alt=media"
+        return httpx.get(url, timeout=5).raise_for_status().content
+
+
+def write_episode(folder: Path, *, episode_id: str = "ep_1704384000000", size: int = 3000) -> Path:
+    """Write a small episode folder with one blob of ``size`` bytes that do not compress."""
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "metadata.json").write_text(json.dumps({"episode_id": episode_id, "step_count": 1}))
+    (folder / "steps.jsonl").write_text('{"observation": {}, "action": {"command": [0.0]}}\n')
+    (folder / "blobs" / "frame_000000.jpg").write_bytes(os.urandom(size))
+    return folder
+
+
+def sessions_are_continued(stage: StageHandle) -> bool:
+    """Tell whether every chunk started at the offset the store had named last.
+
+    After a break the store may know more than its last answer: then the client has to ask first.
+    """
+    known: dict[str, int | None] = {}
+    for entry in stage.entries():
+        session, span = entry["session"], entry["range"]
+        if session is None or span is None:
+            continue
+        if not span.startswith("bytes */"):
+            start = int(span.removeprefix("bytes ").split("-")[0])
+            if start != known.get(session, 0):
+                return False
+        if entry["status"] == 308:
+            named = entry["known"]
+            known[session] = int(named.split("-")[1]) + 1 if named else 0
+        elif entry["status"] == "cut":
+            known[session] = None
+    return True
