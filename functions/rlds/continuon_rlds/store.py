@@ -95,8 +95,8 @@ class EpisodeStore:
         batch = self._documents.batch()
         if nonce is not None:
             nonce.spend_in(batch)
-        # Absent fields stay absent: encoding a null costs as much as encoding a value.
-        batch.create(self.reference(record.episode_id), record.model_dump(exclude_none=True))
+        # Defaults stay absent: encoding one costs as much as encoding a value.
+        batch.create(self.reference(record.episode_id), record.model_dump(exclude_defaults=True))
         try:
             with firestore_errors():
                 await batch.commit(timeout=RPC_TIMEOUT_S)
