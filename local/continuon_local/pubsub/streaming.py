@@ -61,6 +61,7 @@ class _Stream:
         self._max_messages = first.max_outstanding_messages
         self._max_bytes = first.max_outstanding_bytes
         self._outstanding: dict[str, int] = {}
+        self._outstanding_bytes = 0
         self._subscription_id = broker.subscription(self._name).id
         check_ack_deadline(first.stream_ack_deadline_seconds)
         self._deadline_s = first.stream_ack_deadline_seconds
@@ -94,6 +95,7 @@ class _Stream:
             return None
         for lease in leases:
             self._outstanding[lease.ack_id] = lease.size_bytes
+            self._outstanding_bytes += lease.size_bytes
         response = new("StreamingPullResponse")
         response.received_messages.extend(lease.received for lease in leases)
         response.subscription_properties.message_ordering_enabled = (
@@ -109,7 +111,7 @@ class _Stream:
         """Take back the room of a message that was acknowledged or given back."""
         room, room_bytes = self._room()
         was_full = room <= 0 or room_bytes <= 0
-        if self._outstanding.pop(ack_id, None) is not None and was_full:
+        if self._forget(ack_id) and was_full:
             self._broker.wakeups.wake(self._subscription_id)
 
     def _apply(self, request: Message) -> None:
@@ -133,11 +135,16 @@ class _Stream:
         if self._max_messages > 0:
             messages = self._max_messages - len(self._outstanding)
         if self._max_bytes > 0:
-            size = self._max_bytes - sum(self._outstanding.values())
+            size = self._max_bytes - self._outstanding_bytes
         return messages, size
 
     def _forget_expired(self) -> None:
         stored = self._broker.subscription(self._name)
         for ack_id in list(self._outstanding):
             if not self._broker.is_current(stored, ack_id):
-                del self._outstanding[ack_id]
+                self._forget(ack_id)
+
+    def _forget(self, ack_id: str) -> bool:
+        size = self._outstanding.pop(ack_id, None)
+        self._outstanding_bytes -= size or 0
+        return size is not None
