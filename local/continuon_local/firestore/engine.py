@@ -104,6 +104,11 @@ class Engine:
         """Stop calling ``listener``."""
         self._listeners.remove(listener)
 
+    @property
+    def listener_count(self) -> int:
+        """How many listeners are subscribed."""
+        return len(self._listeners)
+
     def meter(self, operation: Operation, count: int, caller: str) -> None:
         """Count billable operations."""
         self._context.meter.record(operation, count, caller=caller)

@@ -99,6 +99,7 @@ class FirestoreService:
         self._server: grpc.aio.Server | None = None
         self._outbox: Outbox | None = None
         self._events: EventRecorder | None = None
+        self._engine: Engine | None = None
         self._watched: list[str] = []
 
     @property
@@ -121,6 +122,11 @@ class FirestoreService:
         if self._outbox is None:
             raise RuntimeError("the Firestore service has not been started")
         return self._outbox
+
+    @property
+    def listener_count(self) -> int:
+        """How many Listen streams are open."""
+        return 0 if self._engine is None else self._engine.listener_count
 
     def watch_events(self, patterns: Iterable[str]) -> None:
         """Record events for documents whose path matches one of ``patterns``.
@@ -147,7 +153,7 @@ class FirestoreService:
         self._outbox = Outbox(self._connection)
         self._events = EventRecorder(self._outbox)
         self._events.watch(self._watched)
-        engine = Engine(self._context, self._connection, self._events)
+        engine = self._engine = Engine(self._context, self._connection, self._events)
         engine.on_events = self._outbox.notify
         indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
         server = grpc.aio.server(options=_OPTIONS)
