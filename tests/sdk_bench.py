@@ -42,10 +42,11 @@ class StageHandle:
         self.control(reset=True)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return every request the stage saw, in the order of its answers."""
+        """Return every request the stage saw, in the order of arrival."""
         if not self._journal.exists():
             return []
-        return [json.loads(line) for line in self._journal.read_text().splitlines()]
+        entries = [json.loads(line) for line in self._journal.read_text().splitlines()]
+        return sorted(entries, key=lambda entry: int(entry["arrival"]))
 
     def control(self, **wish: Any) -> None:
         httpx.post(f"{self.origin}/_control", json=wish, timeout=5).raise_for_status()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from conftest import local_services
-from sdk_bench import ROBOT, StageHandle
 
+from conftest import local_services
 from continuon.auth.keys import public_jwk
 from continuon_cloud.identity import RobotHome
 from continuon_cloud.settings import Settings
+from sdk_bench import ROBOT, StageHandle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -50,6 +50,7 @@ class Stage:
         self._key = public_key_from_jwk(config["jwk"])
         self._robot_id = config["robot_id"]
         self._nonces: set[str] = set()
+        self._arrivals = 0
         self._reset()
         self._origin = origin
         self._credentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
@@ -62,7 +63,9 @@ class Stage:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
+        self._arrivals += 1
         entry: dict[str, Any] = {
+            "arrival": self._arrivals,
             "method": request.method,
             "path": request.url.path,
             "range": request.headers.get("content-range"),
@@ -127,6 +130,7 @@ class Stage:
     async def _prove(self, request: Request, body: bytes) -> None:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         key_id = claimed_key_id(request.headers.get("signature-input", ""))
+        assert key_id is not None
         assert key_id == self._robot_id
         signed = SignedRequest(request.method, target, dict(request.headers), body)
         proof = verify_request(signed, key_id=key_id, key=self._key, now=datetime.now(UTC))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
-
 from continuon_cloud.queue import Added, Packaging, QueueItem, RunOptions, State, UploadQueue
+from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
 
 if TYPE_CHECKING:
     from pathlib import Path

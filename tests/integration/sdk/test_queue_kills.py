@@ -1,0 +1,135 @@
+"""The queue's process is really killed between every two steps; nothing is lost or sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from continuon_cloud.queue import Packaging, QueueItem, RunOptions, State, UploadQueue
+from continuon_cloud.queue.faults import FaultPoint
+from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHUNK = 256 * 1024
+SIZE = 3 * CHUNK + 4321
+PREFIX = f"episodes/raw/{ROBOT.device_id}/{EPISODE_ID}"
+ALWAYS = {
+    FaultPoint.ITEM_ADDED,
+    FaultPoint.URLS_GRANTED,
+    FaultPoint.URLS_SAVED,
+    FaultPoint.BYTES_MOVING,
+    FaultPoint.FILE_STORED,
+    FaultPoint.FILE_SAVED,
+    FaultPoint.UPLOAD_SAVED,
+    FaultPoint.SPOOL_FREED,
+    FaultPoint.VERDICT_KNOWN,
+    FaultPoint.VERDICT_SAVED,
+}
+IN_SESSIONS = {
+    FaultPoint.SESSION_STARTED,
+    FaultPoint.SESSION_SAVED,
+    FaultPoint.CHUNK_ANSWERED,
+    FaultPoint.CHUNK_SAVED,
+}
+PACKING = {FaultPoint.SPOOL_WRITING, FaultPoint.SPOOL_RENAMED}
+
+
+def add_and_run(
+    stage: StageHandle, path: Path, packaging: Packaging, *, resumable: bool
+) -> QueueItem:
+    with UploadQueue(stage.settings) as queue:
+        added = queue.add(path, robot_id=ROBOT.device_id, packaging=packaging, resumable=resumable)
+        options = RunOptions(verdict_timeout_s=5.0, chunk_bytes=CHUNK, concurrency=2)
+        (item,) = asyncio.run(queue.run([added.item.item_id], options=options))
+    return item
+
+
+def die_at(
+    fault: str, stage: StageHandle, path: Path, packaging: Packaging, *, resumable: bool
+) -> None:
+    """Run the queue in a child of this process and see it die of SIGKILL at ``fault``."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.environ["CONTINUON_FAULT"] = fault
+            add_and_run(stage, path, packaging, resumable=resumable)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"the queue never reached {fault}"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def ends_as_without_the_kill(stage: StageHandle, item: QueueItem, names: set[str]) -> None:
+    assert item.state is State.VALIDATED
+    objects = stage.objects()
+    assert set(objects) == {f"{PREFIX}/{name}" for name in names}
+    stored = [
+        entry
+        for entry in stage.entries()
+        if entry["status"] in {200, 201} and entry["method"] == "PUT" and entry["received"]
+    ]
+    assert len(stored) == len(names), "an object was stored more than once"
+    assert sessions_are_continued(stage)
+    assert not list((stage.settings.home / "queue" / "spool").iterdir())
+    with UploadQueue(stage.settings) as queue:
+        assert len(queue.items()) == 1
+
+
+@pytest.mark.parametrize("fault", sorted(FaultPoint))
+def test_killed_anywhere_in_a_resumable_archive_upload(
+    fault: FaultPoint, stage: StageHandle, tmp_path: Path
+) -> None:
+    path = write_episode(tmp_path / "episode", size=SIZE)
+    die_at(fault.value, stage, path, Packaging.OBJECT, resumable=True)
+    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+
+    ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
+
+
+@pytest.mark.parametrize("fault", sorted(FaultPoint))
+def test_every_point_is_covered_by_some_upload(fault: FaultPoint) -> None:
+    assert fault in ALWAYS | IN_SESSIONS | PACKING
+
+
+@pytest.mark.parametrize("fault", sorted(ALWAYS))
+def test_killed_anywhere_in_an_upload_of_single_files(
+    fault: FaultPoint, stage: StageHandle, tmp_path: Path
+) -> None:
+    path = write_episode(tmp_path / "episode")
+    die_at(fault.value, stage, path, Packaging.FILES, resumable=False)
+    item = add_and_run(stage, path, Packaging.FILES, resumable=False)
+
+    ends_as_without_the_kill(
+        stage, item, {"metadata.json", "steps.jsonl", "blobs/frame_000000.jpg"}
+    )
+
+
+@pytest.mark.parametrize("nth", [2, 5, 8, 11])
+def test_killed_in_the_middle_of_the_bytes(nth: int, stage: StageHandle, tmp_path: Path) -> None:
+    path = write_episode(tmp_path / "episode", size=SIZE)
+    die_at(f"bytes_moving:{nth}", stage, path, Packaging.OBJECT, resumable=True)
+    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+
+    ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
+
+
+def test_killed_again_and_again_still_arrives_once(stage: StageHandle, tmp_path: Path) -> None:
+    path = write_episode(tmp_path / "episode", size=SIZE)
+    for fault in (
+        "spool_writing:2",
+        "urls_granted",
+        "chunk_saved",
+        "chunk_answered",
+        "file_stored",
+    ):
+        die_at(fault, stage, path, Packaging.OBJECT, resumable=True)
+    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+
+    ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
