@@ -133,15 +133,15 @@ class Bodies:
 
     def prepare(self, known: Container[str]) -> None:
         """Make the folder and remove files that ``known`` does not name."""
-        for index in range(256):
-            (self._folder / f"{index:02x}").mkdir(parents=True, exist_ok=True)
-        for path in self._folder.glob("??/*"):
+        for digit in "0123456789abcdef":
+            (self._folder / digit).mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob("?/*"):
             if path.name not in known:
                 path.unlink(missing_ok=True)
 
     def path(self, body_id: str) -> Path:
         """Return the file of ``body_id``."""
-        return self._folder / body_id[:2] / body_id
+        return self._folder / body_id[0] / body_id
 
     @property
     def durable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from continuon_local.meter import Operation
     from continuon_local.storage.engine import Engine
 
-__all__ = ["Call", "decode_segment"]
+__all__ = ["Call", "decode_segment", "parse_generation"]
 
 # A JSON body holds metadata only (at most 8 KiB custom, 32 compose sources): 1 MiB is generous.
 _MAX_JSON_BYTES = 1 << 20
@@ -35,6 +36,19 @@ def decode_segment(text: str) -> str:
         raise invalid("Names must be valid UTF-8.") from None
 
 
+def parse_generation(name: str, text: str | None) -> int | None:
+    """Read a generation as clients write it.
+
+    Raises:
+        StorageError: It is not a number of at most 18 digits, which is what a column holds (400).
+    """
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise invalid(f"Invalid value for {name}: {text}")
+    return int(text)
+
+
 class Call:
     """A request with its names, parameters and headers taken apart."""
 
@@ -47,9 +61,8 @@ class Call:
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """The query parameters; a plus sign is a plus sign."""
-        quoted = self.raw_query.replace("+", "%2B")
-        return dict(parse_qsl(quoted, keep_blank_values=True))
+        """The query parameters; a plus sign is a space, as forms and most clients write it."""
+        return dict(parse_qsl(self.raw_query, keep_blank_values=True))
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -81,12 +94,7 @@ class Call:
         Raises:
             StorageError: It is not a number (400).
         """
-        text = self.parameters.get(name)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004 - 64 bits
-            raise invalid(f"Invalid value for {name}: {text}")
-        return int(text)
+        return parse_generation(name, self.parameters.get(name))
 
     def count(self, operation: Operation, amount: int = 1) -> None:
         """Meter a billable operation in the name of whoever caused this request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage.bodies import Digests
+from continuon_local.storage.call import parse_generation
 from continuon_local.storage.errors import invalid
 from continuon_local.storage.fields import settable_fields
 from continuon_local.storage.objects import NewObject
@@ -121,9 +122,13 @@ def _entries(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _source(call: Call, bucket: str, entry: Mapping[str, Any]) -> ObjectRecord:
     generation = entry.get("generation")
     demands = entry.get("objectPreconditions") or {}
+    if not isinstance(demands, dict):
+        raise invalid("Invalid value for objectPreconditions")
     stated = {name: str(value) for name, value in demands.items()}
     record = call.engine.objects.get(
-        bucket, str(entry["name"]), None if generation is None else int(generation)
+        bucket,
+        str(entry["name"]),
+        parse_generation("generation", None if generation is None else str(generation)),
     )
     Preconditions.from_parameters(stated).check_write(record)
     return record

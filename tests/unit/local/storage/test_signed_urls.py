@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from google.cloud.storage._signing import generate_signed_url_v4
+from google.oauth2 import service_account
+
 from continuon_local.storage.accounts import Accounts, load_or_create
 from continuon_local.storage.errors import StorageError
 from continuon_local.storage.signed_urls import SignedRequest, canonical_request, verify
-from google.cloud.storage._signing import generate_signed_url_v4
-from google.oauth2 import service_account
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,8 @@ HEADERS = {"content-type": "application/json", "x-goog-if-generation-match": "0"
 
 
 def sign(folder: Path, *, method: str = "PUT", path: str = "/b/o.json", **options: object) -> str:
-    credentials = service_account.Credentials.from_service_account_file(
+    load = service_account.Credentials.from_service_account_file
+    credentials = load(  # type: ignore[no-untyped-call]
         folder / "service-account.json"
     )
     arguments: dict[str, object] = {
@@ -215,8 +217,8 @@ def test_signed_body_digest_is_handed_on(account_folder: Path, accounts: Account
     assert verify(request, accounts, MOMENT).payload_sha256 == digest
 
 
-# (method, path, further query, headers, digest): digests of canonical requests as Google's published
-# conformance suite for V4 signatures states them.
+# Method, path, further query, headers, and the digest of the canonical request as Google's
+# published conformance suite for V4 signatures states it.
 PUBLISHED: list[tuple[str, str, str, dict[str, str], str]] = [
     (
         "GET",
