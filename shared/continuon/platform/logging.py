@@ -20,8 +20,9 @@ current_trace_id: ContextVar[str | None] = ContextVar("current_trace_id", defaul
 """The trace id of the request or event that is being handled."""
 
 _SECRET = re.compile(
-    r"(X-Goog-Signature=)[0-9a-fA-F]+|(Bearer\s+)[A-Za-z0-9._~+/=-]+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
-    r"|(upload_id=)[\w.-]+"
+    r"(X-Goog-Signature=)[0-9a-f]+|(Bearer\s+)[a-z0-9._~+/=-]+|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|(upload_id=)[\w.-]+",
+    re.IGNORECASE,
 )
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _CLOUD_TRACE = re.compile(r"^([0-9a-f]{32})(?:/|$)")
