@@ -172,7 +172,8 @@ def test_two_signatures_are_refused() -> None:
     ],
 )
 def test_a_wrong_parameter_is_refused(parameter: str, value: str | None) -> None:
-    assert refusal(oddly(**{parameter: value})) == "signature.invalid"
+    oddity: dict[str, Any] = {parameter: value}
+    assert refusal(oddly(**oddity)) == "signature.invalid"
 
 
 @pytest.mark.parametrize("name", ["created", "keyid", "nonce", "tag"])
