@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.environment import Endpoints, client_environment
-from continuon_local.errors import PortTakenError
 from continuon_local.events.manifest import EventTrigger
 from continuon_local.events.retry import RetryPolicy
 from continuon_local.events.router import EventRouter
@@ -20,6 +18,7 @@ from continuon_local.functions.surface import FunctionsSurface
 from continuon_local.hosting.gateway import HostingGateway
 from continuon_local.hub.service import Hub
 from continuon_local.lock import DataFolderLock
+from continuon_local.ports import check_ports
 from continuon_local.project import load_project
 from continuon_local.serve import create
 from continuon_local.service import ServiceContext
@@ -93,7 +92,9 @@ class LocalCloud:
             PortTakenError: A port is taken; the message names it and the option.
         """
         try:
+            # In this order: who starts a cloud twice wants to hear that it already runs.
             self._prepare_data()
+            check_ports(self.settings.host, self.settings.ports)
             self._running.push_async_callback(self._stop_google_services)
             for name in _GOOGLE_SERVICES:
                 await self._start(create(name, self.context, self.settings.ports[name]))
@@ -118,10 +119,7 @@ class LocalCloud:
             self._running.callback(lock.release)
 
     async def _start(self, service: Service) -> None:
-        try:
-            await service.start()
-        except (OSError, RuntimeError) as error:
-            raise self._start_error(service.name, error) from error
+        await service.start()
         self._services[service.name] = service
         if service.name not in _GOOGLE_SERVICES:
             self._running.push_async_callback(service.stop)
@@ -134,17 +132,6 @@ class LocalCloud:
                 for name, service in self._services.items()
                 if name in _GOOGLE_SERVICES
             )
-        )
-
-    def _start_error(self, name: str, error: Exception) -> Exception:
-        port = self.settings.ports[name]
-        # gRPC reports a taken port as a RuntimeError without an errno.
-        taken = getattr(error, "errno", None) == errno.EADDRINUSE or "bind" in str(error).lower()
-        if not taken:
-            return error
-        return PortTakenError(
-            f"{name}: port {port} is taken; free it, or choose others with --port-base N or"
-            f" --ports auto"
         )
 
     async def _prepare_resources(self) -> None:
