@@ -167,8 +167,11 @@ def _verify_id_token(token: str) -> dict[str, Any]:
     return claims
 
 
-async def _prove_user(token: str) -> UserPrincipal:
+async def _prove_user(token: str, now: datetime) -> UserPrincipal:
     claims = await asyncio.to_thread(_verify_id_token, token)
+    # The library checks this too, except against an emulator: a laptop must not be kinder.
+    if claims["exp"] <= now.timestamp():
+        raise ProblemError(TOKEN_INVALID, "The ID token has expired.")
     roles = {role for role in Role if claims.get(role.value) is True} | {Role.USER}
     return UserPrincipal(claims["uid"], claims.get("email"), frozenset(roles))
 
@@ -176,7 +179,7 @@ async def _prove_user(token: str) -> UserPrincipal:
 async def _caller(request: Request, now: Now) -> Caller:
     authorization = request.headers.get("authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
-        return Caller(await _prove_user(authorization[len(_BEARER) :]), None)
+        return Caller(await _prove_user(authorization[len(_BEARER) :], now), None)
     if "signature" in request.headers:
         return await _prove_robot(request, now)
     raise ProblemError(CREDENTIALS_MISSING)
