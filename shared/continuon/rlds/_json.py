@@ -23,6 +23,7 @@ Kind = Literal["utf8", "depth", "nonfinite", "syntax"]
 _GRAMMAR: Final = msgspec.json.Decoder(msgspec.Raw)
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NOT_BRACKETS: Final = bytes(c for c in range(256) if c not in b"[]{}")
+_NOT_STRUCTURE: Final = bytes(c for c in range(256) if c not in b'[]{}"\\')
 _NONFINITE: Final = re.compile(rb"(?<![A-Za-z])(?:NaN|-?Infinity)(?![A-Za-z])")
 _MAX_INTEGER_DIGITS: Final = 64
 """Longer integers become floats: parsing huge integers takes quadratic time."""
@@ -107,6 +108,25 @@ def check_depth(data: bytes, max_depth: int) -> None:
         depth += 1 if bracket in b"[{" else -1
         if depth > max_depth:
             raise JsonFault("depth", f"nested deeper than {max_depth} levels")
+
+
+def is_shallow(data: bytes, max_depth: int) -> bool:
+    """Whether values are surely nested at most `max_depth` deep; False when that needs a closer look.
+
+    Only brackets, quotes and backslashes are kept. Without backslashes, quotes come in adjacent
+    pairs exactly when no string holds a bracket. Each pass then takes the innermost level away.
+    """
+    rest = data.translate(None, _NOT_STRUCTURE)
+    if b"\\" in rest:
+        return False
+    rest = rest.replace(b'""', b"")
+    if b'"' in rest:
+        return False
+    for _ in range(max_depth):
+        if not rest:
+            return True
+        rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+    return not rest
 
 
 def _decode(data: bytes) -> str:

@@ -43,6 +43,11 @@ def is_sha256(value: str) -> bool:
     return _SHA256.fullmatch(value) is not None
 
 
+def is_lower_sha256(value: str) -> bool:
+    """Whether a string is a SHA-256 in lower-case hexadecimal, the form that is compared."""
+    return _SHA256.fullmatch(value) is not None and value == value.lower()
+
+
 def references(observation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every block of an observation that may hold a `uri`, with its path in the step.
 

@@ -175,6 +175,10 @@ class EpisodeCheck:
             for chunk in chunks:
                 segment.feed(chunk)
             segment.finish()
+        except StopReading as fault:
+            if not fault.reported:
+                segment.interrupt()
+            raise
         finally:
             self._steps += segment.steps
 
@@ -193,7 +197,8 @@ class EpisodeCheck:
         self._stopped = True
 
     def _report_stop(self, fault: StopReading) -> None:
-        self.findings.add(fault.code, fault.message, file=fault.file, step=None)
+        if not fault.reported:
+            self.findings.add(fault.code, fault.message, file=fault.file)
 
     def finish(self, *, size: int | None = None, sha256: str | None = None) -> Report:
         """Check what needs the whole episode and return the report.

@@ -26,14 +26,14 @@ class StopReading(EpisodeError):  # noqa: N818 - control flow inside the package
         code: The finding to report.
         message: Its sentence.
         file: The member it was found in, when known.
-        step: The step it was found in, when known.
+        reported: The finding was already added, with its step.
     """
 
     def __init__(
-        self, code: str, message: str, *, file: str | None = None, step: int | None = None
+        self, code: str, message: str, *, file: str | None = None, reported: bool = False
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.file = file
-        self.step = step
+        self.reported = reported

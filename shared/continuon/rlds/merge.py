@@ -75,9 +75,9 @@ class Merger:
 
     def run(self, segments: list[Segment]) -> Merged:
         """Merge the shards, ordered by number."""
-        filled = [segment for segment in segments if segment.steps]
-        for segment in filled:
+        for segment in segments:
             self._segment(segment)
+        filled = [segment for segment in segments if segment.steps]
         if filled:
             _Flags(self, self._findings).check(filled, complete=self._complete)
         if self._times is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from operator import sub
+from operator import mul, sub
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +46,7 @@ def sampled_in(first: int, count: int) -> Iterable[int]:
     if first < SAMPLE_HEAD:
         return [k for k in range(count) if is_sampled(first + k)]
     start = -first % SAMPLE_STRIDE
-    chosen = [k for k in range(start, count, SAMPLE_STRIDE)]
+    chosen = range(start, count, SAMPLE_STRIDE)
     follow = [k + 1 for k in range(start, count - 1, SAMPLE_STRIDE)]
     return sorted([*([0] if first % SAMPLE_STRIDE == 1 else []), *chosen, *follow])
 
@@ -66,7 +66,7 @@ class Timing:
         """Add intervals in order."""
         self.count += len(intervals)
         self.total += sum(intervals)
-        self.squares += sum([interval * interval for interval in intervals])
+        self.squares += sum(map(mul, intervals, intervals))
         if self._nominal is None:
             self._collect(intervals)
         elif intervals and max(intervals) > 1.5 * self._nominal:
@@ -163,7 +163,7 @@ def sensors_in(step: dict[str, Any]) -> set[str]:
         return set()
     media = observation.get("media")
     glove = observation.get("glove")
-    found = {name for name in (media if isinstance(media, dict) else {})}
+    found: set[str] = set(media) if isinstance(media, dict) else set()
     if observation.get("egocentric_video") is not None:
         found.add("rgb")
     found |= {name for name in ("audio", "imu", "depth") if observation.get(name) is not None}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from continuon.rlds import blobs, codes, quality, rules, shapes
+from continuon.rlds._fast import BatchRules
+from continuon.rlds._schema import merge_form
 from continuon.rlds._json import JsonFault, loads
 from continuon.rlds.errors import StopReading
 from continuon.rlds.report import Findings
@@ -13,6 +15,10 @@ from continuon.rlds.trackers import FlagTracker, IndexTracker, Mark
 if TYPE_CHECKING:
     from continuon.limits import Limits
 
+_LEAST_STEP_BYTES: Final = 40
+"""A line with an observation and an action is longer than this."""
+STEPS_BEFORE_BATCHES: Final = 64
+"""Making the types for batches costs as much as this many steps read one by one."""
 BATCH_BYTES: Final = 64 * 1024
 """Bytes decoded at once: stays in the processor's second-level cache with its objects."""
 
@@ -67,7 +73,11 @@ class Segment:
         self.no_upload = False
         self._limits = limits
         self._step_budget = step_budget
-        self._buffer = bytearray()
+        self._batches: BatchRules | None = None
+        self._form: dict[str, Any] = {}
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._enough = BATCH_BYTES
         self._offset = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -76,10 +86,10 @@ class Segment:
         Raises:
             StopReading: A line or the number of steps passes its limit.
         """
-        for start in range(0, len(chunk), BATCH_BYTES):
-            self._buffer += chunk[start : start + BATCH_BYTES]
-            if len(self._buffer) >= BATCH_BYTES:
-                self._cut()
+        self._pieces.append(chunk)
+        self._waiting += len(chunk)
+        if self._waiting >= self._enough:
+            self._cut()
 
     def finish(self) -> None:
         """Take the end of the file; the last line may lack its newline.
@@ -87,29 +97,71 @@ class Segment:
         Raises:
             StopReading: As `feed`.
         """
-        if self._buffer:
-            self._batch(bytes(self._buffer))
-            self._buffer.clear()
+        self._cut()
+        rest = b"".join(self._pieces)
+        self._pieces.clear()
+        if rest:
+            self._batch(rest)
         self.timing.close()
 
-    def _cut(self) -> None:
-        end = self._buffer.rfind(b"\n") + 1
+    def interrupt(self) -> None:
+        """Take the whole lines that arrived before the source ended in the middle.
+
+        Raises:
+            StopReading: As `feed`.
+        """
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        end = data.rfind(b"\n") + 1
         if end:
-            self._batch(bytes(self._buffer[:end]))
-            del self._buffer[:end]
-        elif len(self._buffer) > self._limits.line_bytes + 1:  # one byte may be a carriage return
-            self._stop_at_line()
+            self._batch(data[:end])
+        self.timing.close()
+        self.mark_bad(Mark(self.steps, self._offset))
+
+    def _cut(self) -> None:
+        """Check the batches that are complete and keep the rest.
+
+        A rest without a line end is joined again only after it doubled, so that a long line in
+        small pieces costs linear time.
+        """
+        data = b"".join(self._pieces)
+        start = 0
+        while len(data) - start >= BATCH_BYTES:
+            end = data.rfind(b"\n", start, start + BATCH_BYTES) + 1
+            end = end or data.find(b"\n", start + BATCH_BYTES) + 1
+            if not end:
+                break
+            self._batch(data[start:end])
+            start = end
+        rest = data[start:]
+        if len(rest) > self._limits.line_bytes + 1 and b"\n" not in rest:
+            self._stop_at_line()  # the one byte more may be a carriage return
+        self._pieces = [rest]
+        self._waiting = len(rest)
+        most = max(BATCH_BYTES, self._limits.line_bytes + 2)
+        self._enough = min(max(BATCH_BYTES, 2 * len(rest)), most)
 
     def _stop_at_line(self) -> None:
         message = f"line longer than {self._limits.line_bytes} bytes"
-        self.mark_bad(Mark(self.steps, self._offset))
-        raise StopReading(codes.LIMITS_LINE_SIZE, message, file=self.file, step=self.steps)
+        mark = Mark(self.steps, self._offset)
+        self._add(codes.LIMITS_LINE_SIZE, None, message, mark)
+        raise StopReading(codes.LIMITS_LINE_SIZE, message, reported=True)
 
     def _batch(self, batch: bytes) -> None:
+        """Check whole lines, at once if they are sound, else one by one."""
+        if self._batches is not None and self._may_batch(batch):
+            if self._batches.accept(batch, self._offset):
+                self._offset += len(batch)
+                return
         for line in batch.removesuffix(b"\n").split(b"\n"):
             if line and not line.isspace():
                 self._line(line)
             self._offset += len(line) + 1
+
+    def _may_batch(self, batch: bytes) -> bool:
+        """Whether no line and no step of a batch can pass its limit."""
+        room = self._step_budget - self.steps
+        return len(batch) <= self._limits.line_bytes and len(batch) <= room * _LEAST_STEP_BYTES
 
     def _line(self, line: bytes) -> None:
         mark = Mark(self.steps, self._offset)
@@ -117,7 +169,8 @@ class Segment:
             self._stop_at_line()
         if self.steps >= self._step_budget:
             message = f"more than {self._limits.steps} steps"
-            raise StopReading(codes.LIMITS_STEPS, message, file=self.file, step=self.steps)
+            self._add(codes.LIMITS_STEPS, None, message, mark)
+            raise StopReading(codes.LIMITS_STEPS, message, reported=True)
         self.steps += 1
         self.last = mark
         step = self._read(line, mark)
@@ -162,8 +215,18 @@ class Segment:
         self._index(step.get("step_index"), mark)
         self._flags(step, mark)
         self._times(step, mark)
+        if sound and self._batches is None and self.shape == shapes.CANONICAL:
+            self._form = merge_form(self._form, step)
+            if mark.step >= STEPS_BEFORE_BATCHES:
+                self._start_batches()
         if sound and quality.is_sampled(mark.step):
             self.sample.add(mark.step, step["action"]["command"], quality.sensors_in(step))
+
+    def _start_batches(self) -> None:
+        """From here on, whole batches can be decoded by the form of the steps so far."""
+        if self.baseline.state_lengths is not None and self.times is not None:
+            self._batches = BatchRules(self, self._form, self._limits.depth)
+            self._form = {}
 
     def _add(self, code: str, path: str | None, message: str, mark: Mark) -> None:
         self.findings.add(code, message, file=self.file, step=mark.step, path=path)
@@ -195,7 +258,7 @@ class Segment:
             return
         if len(self.references) >= 2 * self._limits.members:
             message = f"references more than {self._limits.members} files"
-            raise StopReading(codes.LIMITS_MEMBERS, message, file=self.file, step=mark.step)
+            raise StopReading(codes.LIMITS_MEMBERS, message, file=self.file)
         self.references[key] = (mark, path)
 
     def _index(self, index: Any, mark: Mark) -> None:

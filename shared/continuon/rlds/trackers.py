@@ -112,13 +112,14 @@ class FlagTracker:
             self.bare.add(mark)
         self._previous_bare = True
 
-    def add_plain(self, count: int, *, flagged: bool) -> bool:
-        """Note `count` steps without a true flag; False (and no change) when a run would start."""
+    def can_add_plain(self, *, flagged: bool) -> bool:
+        """Whether `add_plain` would only count."""
+        return flagged or self._previous_bare
+
+    def add_plain(self, count: int, *, flagged: bool) -> None:
+        """Count `count` steps that all have the flags, or all lack them as the step before did."""
         if flagged:
             self.flagged += count
             self._previous_bare = False
-            return True
-        if not self._previous_bare:
-            return False
-        self.bare.count += count
-        return True
+        else:
+            self.bare.count += count
