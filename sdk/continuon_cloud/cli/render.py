@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from continuon.contracts.episodes import Episode
 
-__all__ = ["bar", "counts_text", "print_episodes", "print_report", "size", "state_text"]
+__all__ = ["bar", "columns", "counts_text", "print_episodes", "print_report", "size", "state_text"]
 
 _BAR_CELLS = 20
 _SHOWN_FINDINGS = 20
@@ -28,6 +28,16 @@ _STYLES = {
     "set_aside": "red",
     "raw": "yellow",
 }
+
+
+def columns(*names: str, style: str = "bold", indent: int = 0) -> Table:
+    """Return a table whose last column folds and whose others, which are copied, never break."""
+    *whole, last = names
+    table = Table(box=None, header_style=style, padding=(0, 2, 0, indent))
+    for name in whole:
+        table.add_column(name, no_wrap=True)
+    table.add_column(last, overflow="fold")
+    return table
 
 
 def size(size_bytes: float | None) -> str:
@@ -65,8 +75,9 @@ def print_episodes(out: Console, episodes: Sequence[Episode]) -> None:
     if not episodes:
         out.print("No episodes. Send one: continuon episode upload PATH")
         return
-    columns = ("episode", "robot", "status", "steps", "size", "quality", "uploaded", "problems")
-    table = Table(*columns, box=None)
+    table = columns(
+        "episode", "robot", "status", "steps", "size", "quality", "uploaded", "problems"
+    )
     for episode in episodes:
         table.add_row(
             episode.episode_id,
@@ -128,7 +139,7 @@ def _print_findings(
 ) -> None:
     if not findings:
         return
-    table = Table(name, "where", "message", box=None, padding=(0, 1, 0, 2), header_style=style)
+    table = columns(name, "where", "message", style=style, indent=2)
     for found in findings[:_SHOWN_FINDINGS]:
         step = found.get("step")
         where = [found.get("file"), None if step is None else f"step {step}", found.get("path")]

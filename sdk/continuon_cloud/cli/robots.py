@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from continuon.auth.ruri import InvalidRuriError, Ruri
 from continuon.contracts.robots import ClaimRequest, Robot
+from continuon_cloud.cli.render import columns
 from continuon_cloud.cli.state import JSON, confirm, state_of
 from continuon_cloud.client import ContinuonClient
 from continuon_cloud.errors import IdentityError
@@ -189,7 +189,7 @@ def _print_robots(out: Console, robots: list[Robot], here: list[str]) -> None:
     if not robots:
         out.print("You have no robots yet. Make one: continuon robot init --ruri rcan://...")
         return
-    table = Table("robot", "name", "model", "status", "key", "last seen", box=None)
+    table = columns("robot", "name", "model", "status", "key", "last seen")
     for robot in robots:
         table.add_row(
             robot.robot_id,

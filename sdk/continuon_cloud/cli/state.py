@@ -34,6 +34,7 @@ __all__ = [
 
 
 _Result = TypeVar("_Result")
+_PIPE_COLUMNS = 160
 
 
 @dataclass
@@ -49,8 +50,8 @@ class CliState:
     url: str | None = None
     home: Path | None = None
     as_json: bool = False
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: _console(stderr=False))
+    err: Console = field(default_factory=lambda: _console(stderr=True))
 
     def settings(self) -> Settings:
         """Return the settings of this invocation.
@@ -71,6 +72,14 @@ class CliState:
     def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a command's asynchronous part."""
         return asyncio.run(work)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        # Nobody's window: a pipe gets whole lines.
+        console.width = _PIPE_COLUMNS
+    return console
 
 
 def state_of(context: typer.Context) -> CliState:

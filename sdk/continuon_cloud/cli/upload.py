@@ -16,13 +16,11 @@ from rich.progress import (
     TextColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
 
 from continuon_cloud.cli.exits import ExitCode, exit_code_of, exit_code_of_problem
-from continuon_cloud.cli.render import counts_text, size, state_text
+from continuon_cloud.cli.render import columns, counts_text, size, state_text
 from continuon_cloud.cli.state import JSON, CliState, print_error, state_of
 from continuon_cloud.errors import ClientError
-from continuon_cloud.identity import RobotHome
 from continuon_cloud.queue import Packaging, QueueItem, RunOptions, State, UploadQueue
 from continuon_cloud.queue.records import FileTask
 
@@ -60,7 +58,8 @@ def upload(
     context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Folders, archives or documents.")],
     robot: Annotated[
-        str | None, typer.Option("--robot", help="Robot id; may be left out when there is one.")
+        str | None,
+        typer.Option("--robot", help="Robot id; else the one the episode names, or the only one."),
     ] = None,
     how: Annotated[
         As, typer.Option("--as", help="A folder as one archive, or its files one by one.")
@@ -88,11 +87,9 @@ def upload(
     """
     state = state_of(context)
     options = options_of(limit_rate, wait=wait)
-    settings = state.settings()
-    robot_id = robot or RobotHome(settings.home).load().robot_id
     packaging = Packaging.FILES if how is As.FILES else Packaging.OBJECT
-    with UploadQueue(settings) as queue:
-        added, failed = _add_all(state, queue, paths, robot_id, packaging, resumable=resumable)
+    with UploadQueue(state.settings()) as queue:
+        added, failed = _add_all(state, queue, paths, robot, packaging, resumable=resumable)
         items = run_items(state, queue, list(added), options)
         finish(state, queue, items, options, duplicates=_duplicates(added), failed=failed)
 
@@ -101,7 +98,7 @@ def _add_all(
     state: CliState,
     queue: UploadQueue,
     paths: list[Path],
-    robot_id: str,
+    robot_id: str | None,
     packaging: Packaging,
     *,
     resumable: bool,
@@ -143,14 +140,14 @@ def run_items(
     state: CliState, queue: UploadQueue, item_ids: list[str], options: RunOptions
 ) -> list[QueueItem]:
     """Run items under progress bars, which go to standard error."""
-    columns = (
+    parts = (
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=state.err, disable=state.as_json) as progress:
+    with Progress(*parts, console=state.err, disable=state.as_json) as progress:
         return state.run(queue.run(item_ids, options=options, observer=_Bars(progress, queue)))
 
 
@@ -253,7 +250,7 @@ def print_items(out: Console, items: list[QueueItem], duplicates: set[str]) -> N
     """Print items as a table of verdicts."""
     if not items:
         return
-    table = Table("item", "episode", "state", "size", "quality", "training", "why", box=None)
+    table = columns("item", "episode", "state", "size", "quality", "training", "why")
     for item in items:
         table.add_row(
             item.item_id,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from continuon import limits
-from continuon.identifiers import EPISODE_ID
+from continuon.identifiers import EPISODE_ID, ROBOT_ID
 from continuon_cloud.errors import EpisodeSourceError
 from continuon_cloud.queue.records import FilePlan
 
@@ -64,6 +64,8 @@ class Source:
         is_folder: Whether ``files`` are a folder's members; otherwise there is exactly one file.
         digest: SHA-256 (hex) of the content: of the file, or of the members' names and hashes.
         episode_id: From its metadata when that holds one, else made from the digest.
+        metadata: What is announced before the upload.
+        robot_id: The robot that its metadata names, or None.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class Source:
     digest: str
     episode_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    robot_id: str | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -153,6 +156,7 @@ def _read_file(path: Path) -> Source:
         digest=plan.sha256,
         episode_id=_episode_id(metadata, plan.sha256),
         metadata=_announced(metadata),
+        robot_id=_robot_id(metadata),
     )
 
 
@@ -178,6 +182,7 @@ def _read_folder(path: Path) -> Source:
         digest=digest.hexdigest(),
         episode_id=_episode_id(metadata, digest.hexdigest()),
         metadata=_announced(metadata),
+        robot_id=_robot_id(metadata),
     )
 
 
@@ -274,6 +279,11 @@ def _episode_id(metadata: dict[str, Any], digest: str) -> str:
     if isinstance(named, str) and EPISODE_ID.fullmatch(named):
         return named
     return f"ep_{digest[:_ID_CHARS]}"
+
+
+def _robot_id(metadata: dict[str, Any]) -> str | None:
+    named = metadata.get("robot_id")
+    return named if isinstance(named, str) and ROBOT_ID.fullmatch(named) else None
 
 
 def _announced(metadata: dict[str, Any]) -> dict[str, Any]:

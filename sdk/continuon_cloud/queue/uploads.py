@@ -78,18 +78,27 @@ class UploadQueue:
         self,
         path: Path,
         *,
-        robot_id: str,
+        robot_id: str | None = None,
         packaging: Packaging = Packaging.OBJECT,
         resumable: bool = False,
     ) -> Added:
         """Queue the episode at ``path``; content the queue has already is not added again.
 
+        Args:
+            path: A folder, an archive or a document.
+            robot_id: Whose episode it is; left out, the robot its metadata names when that one
+                lives in this home, else the only one here.
+            packaging: How a folder travels.
+            resumable: Ask for resumable sessions whatever the size.
+
         Raises:
+            IdentityMissingError: No robot was named, and there is none or several.
             EpisodeSourceError: ``path`` is no episode, changes, or does not fit the spool.
             QueueBusyError: Another process has been packing for ten minutes.
         """
         source = read_source(path)
         cloud = self._settings.base_url
+        robot_id = robot_id or self._robot_of(source)
         with Lock(self._folder / "add.lock", timeout_s=_ADD_TIMEOUT_S):
             self._spool.collect(self._store.spools())
             present = self._store.find(cloud, robot_id, source.digest)
@@ -176,6 +185,12 @@ class UploadQueue:
             )
             await runner.run(chosen)
         return [self._store.item(item_id) for item_id in chosen]
+
+    def _robot_of(self, source: Source) -> str:
+        robots = RobotHome(self._settings.home)
+        if source.robot_id in robots.ids():
+            return source.robot_id
+        return robots.load().robot_id
 
     def _unfinished(self) -> list[str]:
         return [item.item_id for item in self.items() if not item.state.is_final]
