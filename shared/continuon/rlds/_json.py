@@ -8,8 +8,9 @@ repeated key and keep its last value, as every reader of these files in use does
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeGuard
 
 import msgspec
 
@@ -29,7 +30,7 @@ _MAX_INTEGER_DIGITS: Final = 64
 """Longer integers become floats: parsing huge integers takes quadratic time."""
 
 
-class JsonFault(EpisodeError):
+class JsonFault(EpisodeError):  # noqa: N818 - a fault of the data, like `Fault` in rules
     """Bytes that are not one strict JSON value.
 
     Attributes:
@@ -81,6 +82,16 @@ def loads(
     return json.loads(text, parse_int=_integer, object_pairs_hook=pairs_hook)
 
 
+def is_finite_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a JSON value is a number within the range of a double."""
+    if type(value) is not int and type(value) is not float:
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the double range
+        return False
+
+
 def unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, refusing a repeated key.
 
@@ -111,7 +122,7 @@ def check_depth(data: bytes, max_depth: int) -> None:
 
 
 def is_shallow(data: bytes, max_depth: int) -> bool:
-    """Whether values are surely nested at most `max_depth` deep; False when that needs a closer look.
+    """Whether values are surely nested at most `max_depth` deep; False when unsure.
 
     Only brackets, quotes and backslashes are kept. Without backslashes, quotes come in adjacent
     pairs exactly when no string holds a bracket. Each pass then takes the innermost level away.

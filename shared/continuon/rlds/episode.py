@@ -10,7 +10,7 @@ from continuon.rlds import blobs, codes, shapes
 from continuon.rlds.blobs import Digest
 from continuon.rlds.errors import StopReading
 from continuon.rlds.manifest import Manifest, check_manifest
-from continuon.rlds.merge import Merged, Merger, iterate_places
+from continuon.rlds.merge import Merged, Merger, Place, iterate_places
 from continuon.rlds.metadata import FILE as METADATA_FILE
 from continuon.rlds.metadata import ExpectedIdentity, Metadata, check_metadata
 from continuon.rlds.quality import score
@@ -69,6 +69,7 @@ class EpisodeCheck:
         self._manifest: Manifest | None = None
         self._single: Segment | None = None
         self._shards: dict[int, Segment] = {}
+        self._last: Segment | None = None
         self._stopped = False
         self._cut = False
 
@@ -207,9 +208,10 @@ class EpisodeCheck:
             size: Bytes of the object; None for a folder.
             sha256: Of the object; None for a folder, or when it was not read to its end.
         """
-        segments = self._segments()
-        whole = not (self._stopped or self._cut)
-        merged = Merger(self.findings, complete=whole).run(segments)
+        segments, strays = self._segments()
+        self._last = segments[-1] if segments else None
+        whole = not (self._stopped or self._cut or strays)
+        merged = Merger(self.findings, complete=whole).run(segments, strays)
         meta = self._metadata or Metadata()
         if not self._stopped:
             self._completeness(merged)
@@ -219,22 +221,23 @@ class EpisodeCheck:
         if self.packaging == "folder":
             size = self._bytes
             sha256 = None if self._stopped or self._cut else self._folder_digest()
-        return self._report(meta, merged, segments, size or 0, sha256)
+        return self._report(meta, merged, size or 0, sha256)
 
-    def _segments(self) -> list[Segment]:
+    def _segments(self) -> tuple[list[Segment], list[Segment]]:
+        """Return the shards from the first on without a gap, and those after a gap."""
         if self._shards and self._single is not None:
             message = "both steps.jsonl and steps/ are there"
             self.findings.add(codes.STEPS_BOTH_FORMS, message, file=STEPS_FILE)
         if self._single is not None:
-            return [self._single]
-        if not self._stopped:
-            for due, number in enumerate(sorted(self._shards)):
-                if due != number:
-                    message = f"shard {due:06d} is missing before {number:06d}"
-                    file = f"steps/{number:06d}.jsonl"
-                    self.findings.add(codes.STEPS_SHARD_GAP, message, file=file)
-                    break
-        return [self._shards[number] for number in sorted(self._shards)]
+            return [self._single], []
+        numbers = sorted(self._shards)
+        sound = next((k for k, number in enumerate(numbers) if k != number), len(numbers))
+        if sound < len(numbers) and not self._stopped:
+            message = f"shard {sound:06d} is missing before {numbers[sound]:06d}"
+            file = f"steps/{numbers[sound]:06d}.jsonl"
+            self.findings.add(codes.STEPS_SHARD_GAP, message, file=file)
+        ordered = [self._shards[number] for number in numbers]
+        return ordered[:sound], ordered[sound:]
 
     def _completeness(self, merged: Merged) -> None:
         if self._metadata is None:
@@ -257,6 +260,8 @@ class EpisodeCheck:
         used = {uri for uri, _ in merged.references}
         if self._manifest is not None:
             self._manifest.compare(self.digests, self.findings, skip=reported)
+        if self.findings.of("problem"):
+            return  # a reference may have been lost with what is broken
         for path in sorted(self.digests.keys() - used):
             if path.startswith(blobs.PREFIX):
                 self.findings.add(codes.BLOBS_UNREFERENCED, "no step refers to it", file=path)
@@ -278,10 +283,13 @@ class EpisodeCheck:
         return None
 
     def _against_metadata(self, meta: Metadata, merged: Merged) -> None:
+        if merged.steps == 0:
+            return
         if meta.step_count is not None and meta.step_count != merged.steps:
             message = f"step_count is {meta.step_count}, there are {merged.steps} steps"
-            where = {"file": METADATA_FILE, "path": "step_count"}
-            self.findings.add(codes.STEPS_COUNT_MISMATCH, message, **where)
+            self.findings.add(
+                codes.STEPS_COUNT_MISMATCH, message, file=METADATA_FILE, path="step_count"
+            )
         if meta.duration_ms is None or merged.duration_ns is None:
             return
         measured = merged.duration_ns / _NS_PER_MS
@@ -289,19 +297,18 @@ class EpisodeCheck:
         tolerance = max(period, _DURATION_TOLERANCE * measured)
         if abs(meta.duration_ms - measured) > tolerance:
             message = f"duration_ms is {meta.duration_ms:g}, the steps span {measured:g}"
-            where = {"file": METADATA_FILE, "path": "duration_ms"}
-            self.findings.add(codes.METADATA_DURATION, message, **where)
+            self.findings.add(
+                codes.METADATA_DURATION, message, file=METADATA_FILE, path="duration_ms"
+            )
 
     def _folder_digest(self) -> str:
         lines = [f"{d.sha256}  {d.size}  {path}\n" for path, d in sorted(self.digests.items())]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def _report(
-        self, meta: Metadata, merged: Merged, segments: list[Segment], size: int, sha256: str | None
-    ) -> Report:
+    def _report(self, meta: Metadata, merged: Merged, size: int, sha256: str | None) -> Report:
         shape = self._shape(meta, merged)
         problems = self.findings.of("problem")
-        no_upload = meta.no_upload or any(segment.no_upload for segment in segments)
+        no_upload = meta.no_upload or codes.PRIVACY_NO_UPLOAD in self.findings.totals
         reasons = [codes.ELIGIBILITY_INVALID] if problems else []
         reasons += [codes.ELIGIBILITY_PII_PENDING] if meta.pii_pending else []
         blob_count = sum(path.startswith(blobs.PREFIX) for path in self.digests)
@@ -344,6 +351,8 @@ class EpisodeCheck:
         The new last step needs its `is_last`, and the metadata their counts, set again.
         """
         bad = merged.first_bad
+        if bad is None and self._stopped and self._last is not None:
+            bad = Place(merged.steps, self._last.file, self._last.length)
         if bad is None or bad.step == 0 or self.packaging == "document":
             return None
         return Repair(steps=bad.step, bytes=bad.offset, file=bad.file)

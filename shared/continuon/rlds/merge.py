@@ -73,8 +73,14 @@ class Merger:
         self._times: tuple[int, int] | None = None
         self._stamp: int | None = None
 
-    def run(self, segments: list[Segment]) -> Merged:
-        """Merge the shards, ordered by number."""
+    def run(self, segments: list[Segment], strays: list[Segment]) -> Merged:
+        """Merge the shards, ordered by number.
+
+        Args:
+            segments: Shards without a gap, from the first on.
+            strays: Shards after a gap. Their steps are counted and keep their own findings; how
+                they continue the others cannot be judged.
+        """
         for segment in segments:
             self._segment(segment)
         filled = [segment for segment in segments if segment.steps]
@@ -82,20 +88,28 @@ class Merger:
             _Flags(self, self._findings).check(filled, complete=self._complete)
         if self._times is not None:
             self.merged.duration_ns = self._times[1] - self._times[0]
+        for segment in strays:
+            base = self.merged.steps
+            self.merged.mark_bad(Place(base, segment.file, 0))
+            self._findings.absorb(segment.findings, base=base)
+            self._note(segment, base)
         return self.merged
 
-    def fault(self, code: str, segment: Segment, base: int, mark: Mark, **more: str | int) -> None:
-        """Add a problem at a step of a shard. `more` is message, path and times."""
+    def fault(
+        self,
+        code: str,
+        segment: Segment,
+        base: int,
+        mark: Mark,
+        *,
+        message: str,
+        path: str,
+        times: int = 1,
+    ) -> None:
+        """Add a problem at a step of a shard that starts at the global step `base`."""
         place = Place(base + mark.step, segment.file, mark.offset)
         self.merged.mark_bad(place)
-        self._findings.add(
-            code,
-            str(more["message"]),
-            file=place.file,
-            step=place.step,
-            path=str(more["path"]),
-            times=int(more.get("times", 1)),
-        )
+        self._findings.add(code, message, file=place.file, step=place.step, path=path, times=times)
 
     def _segment(self, segment: Segment) -> None:
         base = self.merged.steps
@@ -106,6 +120,9 @@ class Merger:
         self._index(segment, base)
         self._agree(segment, base)
         self._join_times(segment, base)
+        self._note(segment, base)
+
+    def _note(self, segment: Segment, base: int) -> None:
         self.merged.sample.merge(segment.sample)
         for key, (mark, path) in segment.references.items():
             place = Place(base + mark.step, segment.file, mark.offset)
@@ -117,8 +134,15 @@ class Merger:
             if run.shift != base:
                 found, expected = run.mark.step + run.shift, run.mark.step + base
                 message = f"step_index {found} where {expected} is due ({run.count} steps)"
-                more = {"message": message, "path": "step_index", "times": run.count}
-                self.fault(codes.STEPS_INDEX, segment, base, run.mark, **more)
+                self.fault(
+                    codes.STEPS_INDEX,
+                    segment,
+                    base,
+                    run.mark,
+                    message=message,
+                    path="step_index",
+                    times=run.count,
+                )
         if segment.index.surplus:
             message = f"{segment.index.surplus} more steps are out of order"
             times = segment.index.surplus
@@ -135,14 +159,26 @@ class Merger:
         start = _START
         first = self._first
         if (segment.shape, segment.command_kind) != (first.shape, first.command_kind):
-            more = {"message": "another shape than the first shard", "path": "action.command"}
-            self.fault(codes.SHAPE_UNKNOWN, segment, base, start, **more)
+            self.fault(
+                codes.SHAPE_UNKNOWN,
+                segment,
+                base,
+                start,
+                message="another shape than the first shard",
+                path="action.command",
+            )
         ours, theirs = first.baseline.command_length, segment.baseline.command_length
         if ours is None:
             first.baseline.command_length = theirs
         elif theirs is not None and ours != theirs:
-            more = {"message": f"{theirs} numbers, {ours} before", "path": "action.command"}
-            self.fault(codes.ACTION_DIMENSION, segment, base, start, **more)
+            self.fault(
+                codes.ACTION_DIMENSION,
+                segment,
+                base,
+                start,
+                message=f"{theirs} numbers, {ours} before",
+                path="action.command",
+            )
         self._agree_state(segment, base, start)
 
     def _agree_state(self, segment: Segment, base: int, start: Mark) -> None:
@@ -161,16 +197,28 @@ class Merger:
                     path=path,
                 )
             elif theirs[name] != length:
-                more = {"message": f"{theirs[name]} numbers, {length} before", "path": path}
-                self.fault(codes.STATE_DIMENSION, segment, base, start, **more)
+                self.fault(
+                    codes.STATE_DIMENSION,
+                    segment,
+                    base,
+                    start,
+                    message=f"{theirs[name]} numbers, {length} before",
+                    path=path,
+                )
 
     def _join_times(self, segment: Segment, base: int) -> None:
         if segment.first_stamp is not None:
             stamp, mark = segment.first_stamp
             if self._stamp is not None and stamp < self._stamp:
                 message = f"{(self._stamp - stamp) / 1e6:.3f} ms before the previous step"
-                more = {"message": message, "path": "timestamp_ns"}
-                self.fault(codes.STEPS_TIME_ORDER, segment, base, mark, **more)
+                self.fault(
+                    codes.STEPS_TIME_ORDER,
+                    segment,
+                    base,
+                    mark,
+                    message=message,
+                    path="timestamp_ns",
+                )
             self._stamp = segment.previous_stamp
         if segment.times is None:
             return
@@ -200,8 +248,15 @@ class _Flags:
             if flagged and flags.bare.count:
                 mark = flags.bare.marks[0]
                 message = f"{flags.bare.count} steps lack the flags that others have"
-                more = {"message": message, "path": "is_first", "times": flags.bare.count}
-                self._merger.fault(codes.STEPS_FLAGS, segment, base, mark, **more)
+                self._merger.fault(
+                    codes.STEPS_FLAGS,
+                    segment,
+                    base,
+                    mark,
+                    message=message,
+                    path="is_first",
+                    times=flags.bare.count,
+                )
             base += segment.steps
         if flagged:
             self._ends(segments, total, complete=complete)
@@ -211,8 +266,14 @@ class _Flags:
     ) -> None:
         wrong = [mark for mark in places.marks if base + mark.step != allowed]
         for mark in wrong:
-            more = {"message": f"{name} is true on step {base + mark.step}", "path": name}
-            self._merger.fault(codes.STEPS_FLAGS, segment, base, mark, **more)
+            self._merger.fault(
+                codes.STEPS_FLAGS,
+                segment,
+                base,
+                mark,
+                message=f"{name} is true on step {base + mark.step}",
+                path=name,
+            )
         unlisted = places.count - len(places.marks)
         if unlisted > 0:
             message = f"{name} is true on {unlisted} more steps"
@@ -222,15 +283,27 @@ class _Flags:
         first, last = segments[0], segments[-1]
         begins = any(mark.step == 0 for mark in first.flags.first.marks)
         if not begins and not _is_unreadable(first, 0) and not _is_bare(first, 0):
-            more = {"message": "is_first is not true on the first step", "path": "is_first"}
-            self._merger.fault(codes.STEPS_FLAGS, first, 0, _START, **more)
+            self._merger.fault(
+                codes.STEPS_FLAGS,
+                first,
+                0,
+                _START,
+                message="is_first is not true on the first step",
+                path="is_first",
+            )
         end = last.last
         if end is None or not complete or last.flags.last.count > len(last.flags.last.marks):
             return
         ends = any(mark.step == end.step for mark in last.flags.last.marks)
         if not ends and not _is_unreadable(last, end.step) and not _is_bare(last, end.step):
-            more = {"message": "is_last is not true on the last step", "path": "is_last"}
-            self._merger.fault(codes.STEPS_FLAGS, last, total - last.steps, end, **more)
+            self._merger.fault(
+                codes.STEPS_FLAGS,
+                last,
+                total - last.steps,
+                end,
+                message="is_last is not true on the last step",
+                path="is_last",
+            )
 
 
 def _is_unreadable(segment: Segment, step: int) -> bool:

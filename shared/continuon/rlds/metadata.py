@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from continuon.rlds import codes, shapes
-from continuon.rlds._json import DuplicateKeyError, JsonFault, loads, unique_pairs
+from continuon.rlds._json import DuplicateKeyError, JsonFault, is_finite_number, loads, unique_pairs
 
 if TYPE_CHECKING:
     from continuon.limits import Limits
@@ -158,12 +158,12 @@ class _Check:
             if not isinstance(self._value.get(name), str | None):
                 self._add(codes.METADATA_TYPE, f"{name} is not a string", name)
         count = self._value.get("step_count")
-        if _is_number(count, int) and count >= 0:
+        if type(count) is int and count >= 0:
             self._meta.step_count = count
         elif count is not None:
             self._add(codes.METADATA_TYPE, "step_count is not a count", "step_count")
         duration = self._value.get("duration_ms")
-        if _is_number(duration, int | float) and 0 <= duration < float("inf"):
+        if is_finite_number(duration) and duration >= 0:
             self._meta.duration_ms = float(duration)
         elif duration is not None:
             self._add(codes.METADATA_TYPE, "duration_ms is not a duration", "duration_ms")
@@ -213,10 +213,6 @@ class _Check:
             if proven is not None and recorded is not None and recorded != proven:
                 message = f"{name} is not the {name} that was proven at upload"
                 self._add(codes.METADATA_IDENTITY, message, name)
-
-
-def _is_number(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _forbids_upload(value: Any) -> bool:

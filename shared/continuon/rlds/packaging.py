@@ -6,11 +6,12 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from continuon.rlds import codes
-from continuon.rlds.episode import EpisodeMember
 from continuon.rlds.errors import StopReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from continuon.rlds.episode import EpisodeMember
 
 
 class Packaging(enum.StrEnum):

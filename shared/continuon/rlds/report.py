@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins  # noqa: TC003 - msgspec reads the annotations at run time
 from collections import Counter
 from typing import Any, Literal
 
@@ -132,12 +133,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the verdict is `valid`."""
         return self.verdict == "valid"
 
-    def to_json(self) -> bytes:
+    def to_json(self) -> builtins.bytes:
         """Return the report as JSON in UTF-8."""
         return msgspec.json.encode(self)
 
     @classmethod
-    def from_json(cls, data: bytes) -> Report:
+    def from_json(cls, data: builtins.bytes) -> Report:
         """Read a stored report.
 
         Raises:

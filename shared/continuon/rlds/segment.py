@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from continuon.rlds import blobs, codes, quality, rules, shapes
 from continuon.rlds._fast import BatchRules
-from continuon.rlds._schema import merge_form
 from continuon.rlds._json import JsonFault, loads
+from continuon.rlds._schema import merge_form
 from continuon.rlds.errors import StopReading
 from continuon.rlds.report import Findings
 from continuon.rlds.trackers import FlagTracker, IndexTracker, Mark
@@ -104,6 +104,11 @@ class Segment:
             self._batch(rest)
         self.timing.close()
 
+    @property
+    def length(self) -> int:
+        """Bytes of the lines that were looked at."""
+        return self._offset
+
     def interrupt(self) -> None:
         """Take the whole lines that arrived before the source ended in the middle.
 
@@ -149,10 +154,10 @@ class Segment:
 
     def _batch(self, batch: bytes) -> None:
         """Check whole lines, at once if they are sound, else one by one."""
-        if self._batches is not None and self._may_batch(batch):
-            if self._batches.accept(batch, self._offset):
-                self._offset += len(batch)
-                return
+        batches = self._batches if self._may_batch(batch) else None
+        if batches is not None and batches.accept(batch, self._offset):
+            self._offset += len(batch)
+            return
         for line in batch.removesuffix(b"\n").split(b"\n"):
             if line and not line.isspace():
                 self._line(line)

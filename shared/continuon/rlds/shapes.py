@@ -62,7 +62,7 @@ _SOFTWARE_KEYS: Final = {
 _PREFIX: Final = "continuon."
 
 
-class ShapeFault(EpisodeError):
+class ShapeFault(EpisodeError):  # noqa: N818 - a fault of the data, like `Fault` in rules
     """A value cannot be normalised without loss or guessing.
 
     Attributes:
@@ -137,7 +137,7 @@ def _rename(value: Any, table: dict[str, str], path: str) -> Any:
         return value
     result: dict[str, Any] = {}
     for key, item in value.items():
-        name = table.get(key, key)
+        name = str(table.get(key, key))
         if name in result or (name != key and name in value):
             raise ShapeFault(f"{name} is given in two spellings", f"{path}{name}")
         result[name] = _rename(item, table, f"{path}{name}.")
