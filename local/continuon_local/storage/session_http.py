@@ -94,7 +94,9 @@ async def _append(call: Call, session: Session, part: ContentRange) -> Session:
         raise StorageError(503, "backendError", "ServiceUnavailable", message)
     sessions = call.engine.sessions
     before = session.persisted
-    work = sessions.append(session, call.stream(), skip=before - start, end=part.end)
+    # A chunk that ends before what is safe already has nothing to add.
+    end = None if part.end is None else max(part.end, before)
+    work = sessions.append(session, call.stream(), skip=before - start, end=end)
     try:
         await sessions.exclusively(session.id, work)
     except StorageError as error:

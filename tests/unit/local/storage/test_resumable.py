@@ -48,11 +48,11 @@ async def start_xml(cloud: Cloud, **headers: str) -> str:
 
 
 async def send(
-    cloud: Cloud, session: str, begin: int, end: int, total: int | str, body: bytes = BODY
+    cloud: Cloud, session: str, begin: int, end: int, total: int | str
 ) -> httpx.Response:
     return await cloud.http.put(
         session,
-        content=body[begin:end],
+        content=BODY[begin:end],
         headers={"content-range": f"bytes {begin}-{end - 1}/{total}"},
     )
 
@@ -163,12 +163,11 @@ async def test_broken_connection_keeps_whole_units(cloud: Cloud) -> None:
         yield BODY[: UNIT + 5]
         raise ConnectionError
 
-    with pytest.raises(ConnectionError):
-        await cloud.http.put(
-            session,
-            content=broken(),
-            headers={"content-range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},
-        )
+    await cloud.http.put(
+        session,
+        content=broken(),
+        headers={"content-range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},
+    )
 
     assert (await ask(cloud, session)).headers["range"] == f"bytes=0-{UNIT - 1}"
     answer = await send(cloud, session, UNIT, len(BODY), len(BODY))
@@ -178,11 +177,12 @@ async def test_broken_connection_keeps_whole_units(cloud: Cloud) -> None:
 
 async def test_newer_request_takes_over_from_one_that_hangs(cloud: Cloud) -> None:
     session = await start(cloud)
-    release = asyncio.Event()
+    hangs = asyncio.Event()
 
     async def hanging() -> AsyncIterator[bytes]:
         yield BODY[:UNIT]
-        await release.wait()
+        hangs.set()
+        await asyncio.Event().wait()
 
     hung = asyncio.create_task(
         cloud.http.put(
@@ -191,15 +191,13 @@ async def test_newer_request_takes_over_from_one_that_hangs(cloud: Cloud) -> Non
             headers={"content-range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},
         )
     )
-    while cloud.engine.sessions.persisted(session.rpartition("=")[2]) < UNIT:
-        status = await ask(cloud, session)
-        await asyncio.sleep(0)
+    await hangs.wait()
+    status = await ask(cloud, session)
     assert status.headers["range"] == f"bytes=0-{UNIT - 1}"
 
     answer = await send(cloud, session, UNIT, len(BODY), len(BODY))
     assert answer.status_code == 200
     assert (await cloud.read("big")).content == BODY
-    release.set()
     assert (await hung).status_code == 503
 
 
