@@ -6,9 +6,13 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from google.auth.credentials import AnonymousCredentials
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from google.auth.credentials import Credentials
 
 MAIN = '''
 import asyncio, base64, json, os, sys, time
@@ -149,6 +153,12 @@ FIREBASE_JSON: dict[str, Any] = {
         ],
     },
 }
+
+
+def anonymous() -> Credentials:
+    """Return credentials that the local cloud does not look at."""
+    credentials: Credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # upstream has no types
+    return credentials
 
 
 class CloudProject:

@@ -194,7 +194,8 @@ def test_a_web_page_cannot_reach_the_hub(cloud: LocalCloudProcess, headers: dict
 def test_the_hub_refuses_what_is_not_json_or_out_of_range(cloud: LocalCloudProcess) -> None:
     url = cloud.urls["hub"] + "/clock/advance"
     assert httpx.post(url, content=b'{"seconds": 1}').status_code == 400
-    for document in ({"seconds": -1}, {"seconds": "1"}, {"seconds": 1e300}, {}, []):
+    wrong: list[Any] = [{"seconds": -1}, {"seconds": "1"}, {"seconds": 1e300}, {}, []]
+    for document in wrong:
         assert httpx.post(url, json=document).status_code == 400
 
 

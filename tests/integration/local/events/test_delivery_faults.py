@@ -8,10 +8,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud.storage import Client
 
-from cloud_project import CloudProject, wait_until
+from cloud_project import CloudProject, anonymous, wait_until
 from conftest import LocalCloudProcess, run_local_cloud
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ FAST = ("--retry-base", "0.05")
 
 
 def upload(cloud: LocalCloudProcess, *names: str) -> None:
-    client = storage.Client(
+    client = Client(
         project="demo-continuon",
-        credentials=AnonymousCredentials(),
+        credentials=anonymous(),
         client_options={"api_endpoint": cloud.env["STORAGE_EMULATOR_HOST"]},
     )
     for name in names:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import firestore, pubsub_v1, storage
+from google.cloud import firestore
+from google.cloud.pubsub_v1 import PublisherClient
+from google.cloud.storage import Client
 from google.events.cloud.firestore_v1 import DocumentEventData
 
-from cloud_project import CloudProject, wait_until
+from cloud_project import CloudProject, anonymous, wait_until
 from conftest import LocalCloudProcess, run_local_cloud
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def cloud(project: CloudProject) -> Iterator[LocalCloudProcess]:
 
 
 def bucket() -> Any:
-    client = storage.Client(project=PROJECT, credentials=AnonymousCredentials())
+    client = Client(project=PROJECT, credentials=anonymous())
     return client.bucket("continuon-rlds")
 
 
@@ -77,7 +78,7 @@ def test_an_event_without_retry_is_dropped_after_one_failure_and_recorded(
 
 @pytest.mark.usefixtures("cloud")
 def test_a_written_document_arrives_as_raw_protobuf(project: CloudProject) -> None:
-    client = firestore.Client(project=PROJECT, credentials=AnonymousCredentials())
+    client = firestore.Client(project=PROJECT, credentials=anonymous())
     client.document("elsewhere/x").set({"n": 1})
     client.document("bundles/b1").set({"version": "1.2.0"})
     call = project.wait_for_calls("on_document", 1)[0]
@@ -90,7 +91,7 @@ def test_a_written_document_arrives_as_raw_protobuf(project: CloudProject) -> No
 
 @pytest.mark.usefixtures("cloud")
 def test_a_published_message_reaches_its_function(project: CloudProject) -> None:
-    publisher = pubsub_v1.PublisherClient()
+    publisher = PublisherClient()
     topic = publisher.topic_path(PROJECT, "jobs")
     publisher.publish(topic, b"train", kind="seed").result(timeout=10)
     call = project.wait_for_calls("on_message", 1)[0]

@@ -106,7 +106,7 @@ def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "functions.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match="functions.yaml"):
+    with pytest.raises(ConfigurationError, match=r"functions\.yaml"):
         load_manifest(path, codebase="cb")
 
 

@@ -53,12 +53,10 @@ def test_a_regex_matches_anywhere_and_captures_by_name_and_number() -> None:
     assert fill("/:name/:1", captures) == "/robot/2"
 
 
-@pytest.mark.parametrize("glob", ["/@(a", "/{a,b", "/a)b(", "/:x/:x"])
-def test_a_malformed_glob_is_refused_or_literal_but_never_a_crash(glob: str) -> None:
-    try:
-        compile_glob(glob).match("/a")
-    except ValueError as error:
-        assert "glob" in str(error)
+@pytest.mark.parametrize("glob", ["/@(a", "/{a,b", "/+(a|b", "/:x/:x"])
+def test_a_malformed_glob_is_refused(glob: str) -> None:
+    with pytest.raises(ValueError, match="glob"):
+        compile_glob(glob)
 
 
 @pytest.mark.parametrize("regex", ["(", r"/(?!api)", r"(?<=a)b", r"(a)\1"])
