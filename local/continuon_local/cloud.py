@@ -97,12 +97,21 @@ class LocalCloud:
             check_ports(self.settings.host, self.settings.ports)
             self._running.push_async_callback(self._stop_google_services)
             for name in _GOOGLE_SERVICES:
-                await self._start(create(name, self.context, self.settings.ports[name]))
+                options = self._options(name)
+                port = self.settings.ports[name]
+                await self._start(create(name, self.context, port, **options))
             await self._prepare_resources()
             await self._start_functions()
         except BaseException:
             await self.stop()
             raise
+
+    def _options(self, service: str) -> dict[str, Any]:
+        """Return what a service takes from the project's files."""
+        indexes = (self.project.firestore or {}).get("indexes")
+        if service == "firestore" and indexes is not None:
+            return {"indexes_file": self.settings.root / indexes}
+        return {}
 
     async def stop(self) -> None:
         """Stop everything, the last started first. Safe to call twice."""

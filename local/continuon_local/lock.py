@@ -27,7 +27,8 @@ class DataFolderLock:
         Raises:
             AlreadyRunningError: Another process has it.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # The folder holds a signing key and everybody's data: its owner's business only.
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,7 +14,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from continuon_local.service import ServiceContext
 
@@ -33,11 +33,11 @@ _FACTORIES = {
 }
 
 
-def create(name: str, context: ServiceContext, port: int) -> Service:
+def create(name: str, context: ServiceContext, port: int, **options: Any) -> Service:
     """Construct the service called ``name``; its module is imported only now."""
     module_name, _, class_name = _FACTORIES[name].partition(":")
     factory = getattr(importlib.import_module(module_name), class_name)
-    service: Service = factory(context, port=port)
+    service: Service = factory(context, port=port, **options)
     return service
 
 

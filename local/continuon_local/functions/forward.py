@@ -79,8 +79,14 @@ async def forward(
 
     Failures become answers, as the platform gives them: 413 for a body over the limit, 504 after
     ``timeout_s``, 502 when the process dies under the request. An answer that has begun is cut off.
+    The time that a cold start takes does not count.
+
+    Raises:
+        StartError: The process could not be started.
     """
     outcome = Outcome()
+    if _declared_length(scope) <= MAX_REQUEST_BYTES:
+        await process.connections()
     try:
         async with asyncio.timeout(timeout_s):
             await _exchange(process, scope, receive, send, target, headers, outcome)
@@ -110,8 +116,7 @@ async def _exchange(  # noqa: PLR0917 - private, called once
     headers: Headers,
     outcome: Outcome,
 ) -> None:
-    declared = _declared_length(scope)
-    if declared > MAX_REQUEST_BYTES:
+    if _declared_length(scope) > MAX_REQUEST_BYTES:
         raise _TooLargeError
     response = await request(
         process, scope["method"], target, _framed(headers, scope), _body(receive)

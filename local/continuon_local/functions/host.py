@@ -131,9 +131,11 @@ class FunctionsHost:
     async def post(self, spec: FunctionSpec, headers: Headers, body: bytes) -> Reply:
         """POST ``body`` to a function, as Eventarc and Cloud Scheduler do; never raises."""
         self._count(spec)
+        process = self.process(spec)
         try:
+            await process.connections()
             async with asyncio.timeout(spec.timeout_s):
-                return await self._post(self.process(spec), headers, body)
+                return await self._post(process, headers, body)
         except TimeoutError:
             return Reply(status=504, error=f"no answer within {spec.timeout_s} s")
         except StartError as error:

@@ -32,6 +32,7 @@ _MAX_CONNECTIONS = 1000
 """Cloud Run's upper bound for concurrent requests of one instance."""
 
 _KEEP_ALIVE_S = 3600
+_OUTPUT_GRACE_S = 1
 _CHILD = Path(__file__).with_name("_child.py")
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class FunctionProcess:
         self._spec = spec
         self._environment = environment
         self._log = log
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._pool: httpcore.AsyncConnectionPool | None = None
@@ -77,18 +78,20 @@ class FunctionProcess:
     async def connections(self) -> httpcore.AsyncConnectionPool:
         """Return connections to the running process, starting it where needed.
 
-        Callers that come while it starts wait for the same start.
+        Callers that come while it starts wait for the same start; one that gives up waiting does
+        not end the start for the others.
 
         Raises:
             StartError: It could not be started.
         """
-        if self._alive and self._pool is not None and not self._starting.locked():
-            return self._pool
-        async with self._starting:
-            if not self._alive or self._pool is None:
-                await self._start()
-            assert self._pool is not None  # noqa: S101 - _start sets it or raises
-            return self._pool
+        if not self._alive or self._pool is None:
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._start())
+                self._starting.add_done_callback(_retrieve_error)
+            await asyncio.shield(self._starting)
+        if self._pool is None:
+            raise StartError(f"{self._spec.id}: the local cloud is stopping")
+        return self._pool
 
     async def listening(self) -> None:
         """Wait until the process accepts requests; never starts it."""
@@ -108,8 +111,10 @@ class FunctionProcess:
     async def stop(self) -> None:
         """End the process: politely first, then not. Safe to call twice."""
         self._stopped = True
-        async with self._starting:
-            await self._end()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._end()
 
     async def _start(self) -> None:
         if self._stopped:
@@ -165,7 +170,7 @@ class FunctionProcess:
         if pool is not None:
             await pool.aclose()
         if self._following is not None:
-            await self._following
+            await _finished_or_cancelled(self._following)
             self._following = None
         if self._control is not None:
             self._control.close()
@@ -174,6 +179,20 @@ class FunctionProcess:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             _signal_group(self._process.pid, number)
+
+
+def _retrieve_error(task: asyncio.Task[None]) -> None:
+    """Look at a start's error, so that one nobody waited for is not reported as forgotten."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _finished_or_cancelled(task: asyncio.Task[None]) -> None:
+    """Wait shortly: a stray grandchild may keep the output open for ever."""
+    _, unfinished = await asyncio.wait([task], timeout=_OUTPUT_GRACE_S)
+    for one in unfinished:
+        one.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
