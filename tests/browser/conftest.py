@@ -7,12 +7,8 @@ here is skipped and says so.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +22,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
     from browser.view import Scheme
+    from conftest import LocalCloudProcess
 
-ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 30
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # containers run the tests as root
     "--disable-gpu",
@@ -63,39 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The origin of a hosting gateway that serves the site by the project's own configuration."""
-    root = tmp_path_factory.mktemp("site")
-    hosting = json.loads((ROOT / "firebase.json").read_bytes())["hosting"]
-    # The functions stay out: the tier is about pages, and a page must not need one to appear.
-    hosting["rewrites"] = []
-    (root / "firebase.json").write_text(json.dumps({"hosting": hosting}), encoding="utf-8")
-    shutil.copytree(ROOT / hosting["public"], root / hosting["public"])
-    with _local_cloud(root) as origin:
-        yield origin
-
-
-class _local_cloud:  # noqa: N801 - used as a function
-    """Run the local cloud on ``root`` for as long as the block runs; enter gives its origin."""
-
-    def __init__(self, root: Path) -> None:
-        self._ready = root / "ready.json"
-        command = [sys.executable, "-m", "continuon_local.cli", "up", "--ephemeral"]
-        command += ["--root", str(root), "--ports", "auto", "--ready-file", str(self._ready)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    def __enter__(self) -> str:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._ready.exists():
-            assert self._process.poll() is None, f"ended with {self._process.returncode}"
-            assert time.monotonic() < deadline, "the local cloud did not start"
-            time.sleep(0.05)
-        origin: str = json.loads(self._ready.read_bytes())["urls"]["hosting"]
-        return origin
-
-    def __exit__(self, *_exception: object) -> None:
-        self._process.terminate()
-        self._process.wait(15)
+def site(local_cloud: LocalCloudProcess) -> str:
+    """The origin of the hosting gateway."""
+    return local_cloud.url
 
 
 @pytest.fixture(scope="module")
