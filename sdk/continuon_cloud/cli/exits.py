@@ -65,6 +65,7 @@ _BY_CODE = {
     "identity.exists": ExitCode.CONFLICT,
     "identity.ambiguous": ExitCode.USAGE,
     "source.missing": ExitCode.NOT_FOUND,
+    "privacy.no_upload": ExitCode.REFUSED,
     "auth.email_exists": ExitCode.CONFLICT,
     "usage": ExitCode.USAGE,
 }

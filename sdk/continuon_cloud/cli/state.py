@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from continuon_cloud.cli.exits import ExitCode
+from continuon_cloud.cli.hints import hint_for
 from continuon_cloud.errors import ApiProblem
 from continuon_cloud.settings import Settings
 
@@ -126,7 +127,7 @@ def error_document(error: ClientError, code: ExitCode) -> dict[str, Any]:
             "detail": str(error),
             "status": error.status if isinstance(error, ApiProblem) else None,
             "errors": [one.model_dump() for one in fields],
-            "hint": error.hint or None,
+            "hint": error.hint or hint_for(error.code) or None,
             "trace_id": error.trace_id if isinstance(error, ApiProblem) else None,
             "exit_code": int(code),
         }
@@ -146,5 +147,6 @@ def print_error(console: Console, error: ClientError) -> None:
             console.print(f"  Try again in {error.retry_after_s:.0f} s.")
         if error.trace_id:
             console.print(f"  [dim]trace {escape(error.trace_id)}[/]")
-    if error.hint:
-        console.print(f"  [green]what to do[/] {escape(error.hint)}")
+    hint = error.hint or hint_for(error.code)
+    if hint:
+        console.print(f"  [green]what to do[/] {escape(hint)}")

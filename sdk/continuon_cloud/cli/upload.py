@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from continuon_cloud.cli.exits import ExitCode, exit_code_of, exit_code_of_problem
+from continuon_cloud.cli.hints import hint_for
 from continuon_cloud.cli.render import columns, counts_text, size, state_text
 from continuon_cloud.cli.state import JSON, CliState, print_error, state_of
 from continuon_cloud.errors import ClientError
@@ -270,11 +271,12 @@ def _why(item: QueueItem, duplicate: bool) -> str:  # noqa: FBT001 - one caller,
         parts.append(counts_text(item.findings))
     if item.problem:
         parts.append(f"{item.problem['code']}: {item.problem['detail']}")
+        parts.append(hint_for(str(item.problem["code"])))
     if item.state is State.SET_ASIDE:
         parts.append(f"try again with: continuon queue retry {item.item_id}")
     if duplicate:
         parts.append("same content as queued before")
-    return "; ".join(parts)
+    return "; ".join(part for part in parts if part)
 
 
 def _exit_code(item: QueueItem, options: RunOptions) -> ExitCode:

@@ -68,7 +68,7 @@ class Stage:
             "arrival": self._arrivals,
             "method": request.method,
             "path": request.url.path,
-            "range": request.headers.get("content-range"),
+            "range": request.headers.get("content-range") or request.headers.get("range"),
             "session": request.query_params.get("upload_id"),
             "received": 0,
         }
@@ -106,6 +106,8 @@ class Stage:
         self._announced: dict[str, str] = {}
         self._settled = False
         self._url_lifetime_s = 3600
+        self._report: dict[str, Any] = {}
+        self._rename: str | None = None
         self._journal.write_text("")
 
     def _control(self, wish: dict[str, Any]) -> Response:
@@ -113,6 +115,8 @@ class Stage:
             self._reset()
         self._rules = wish.get("rules", self._rules)
         self._settled = wish.get("settled", self._settled)
+        self._report = wish.get("report", self._report)
+        self._rename = wish.get("rename", self._rename)
         self._url_lifetime_s = wish.get("url_lifetime_s", self._url_lifetime_s)
         return JSONResponse({})
 
@@ -206,11 +210,15 @@ class Stage:
 
     async def _episode(self, request: Request) -> Response:
         await self._prove(request, b"")
-        episode_id = request.url.path.rsplit("/", 1)[1]
+        episode_id, _, part = request.url.path.removeprefix("/api/v1/episodes/").partition("/")
         prefix = f"episodes/raw/{self._robot_id}/{episode_id}/"
         blobs = await asyncio.to_thread(lambda: list(self._bucket.list_blobs(prefix=prefix)))
         if not blobs:
             return _problem(404, "episode.not_found", "not yet")
+        if part == "download":
+            return JSONResponse(await asyncio.to_thread(self._downloads, episode_id, prefix))
+        if part == "report":
+            return JSONResponse(self._report)
         announced = json.loads(self._announced[episode_id])
         return JSONResponse(
             {
@@ -225,6 +233,25 @@ class Stage:
             }
         )
 
+    def _downloads(self, episode_id: str, prefix: str) -> dict[str, Any]:
+        files = [
+            {
+                "path": self._rename or blob.name.removeprefix(prefix),
+                "url": blob.generate_signed_url(
+                    version="v4",
+                    method="GET",
+                    expiration=timedelta(seconds=self._url_lifetime_s),
+                    credentials=self._credentials,
+                    api_access_endpoint=self._origin,
+                ),
+                "size_bytes": blob.size,
+                "crc32c": blob.crc32c,
+            }
+            for blob in self._bucket.list_blobs(prefix=prefix)
+        ]
+        expires_at = datetime.now(UTC) + timedelta(seconds=900)
+        return {"episode_id": episode_id, "expires_at": expires_at.isoformat(), "files": files}
+
     # --- The wire --------------------------------------------------------------------------------
 
     async def _forward(
@@ -232,7 +259,7 @@ class Stage:
     ) -> Response:
         raw_path = request.scope["raw_path"].decode()
         url = f"{self._storage}{raw_path}?{request.url.query}"
-        cut_after = rule["cut_after"] if rule else None
+        cut_after = rule.get("cut_after") if rule else None
 
         async def body() -> AsyncIterator[bytes]:
             async for piece in request.stream():
@@ -251,6 +278,8 @@ class Stage:
             raise _CutError from error
         if rule and rule.get("swallow_answer"):
             raise _CutError
+        if rule and "cut_answer_after" in rule:
+            entry["answered"] = answer.content[: rule["cut_answer_after"]]
         kept = {n: v for n, v in answer.headers.items() if n not in _DROPPED}
         return Response(answer.content, status_code=answer.status_code, headers=kept)
 

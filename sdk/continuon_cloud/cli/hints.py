@@ -1,0 +1,40 @@
+"""What a person can do about a refusal of the service, by its code."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from continuon.auth import problems
+
+__all__ = ["hint_for"]
+
+_SHARED = (
+    problems.CLAIM_INVALID,
+    problems.FORBIDDEN,
+    problems.ROBOT_UNKNOWN,
+    problems.SIGNATURE_EXPIRED,
+)
+
+_HINTS: Final = {problem.code: problem.remedy for problem in _SHARED} | {
+    "auth.credentials_missing": "Sign in: continuon login --email YOU@EXAMPLE.COM",
+    "auth.token_invalid": "Sign in again: continuon login --email YOU@EXAMPLE.COM",
+    "claim.device_not_provisioned": "Ask whoever runs this cloud to provision the device.",
+    "claim.key_revoked": "This key was revoked. Make a new one: continuon robot init --rotate ...",
+    "claim.replayed": "Run the command again; it signs a new proof.",
+    "episode.id_taken": "Episode ids are unique in the cloud. Record under an id of your own.",
+    "episode.in_progress": "Ask again in a moment.",
+    "episode.not_found": "`continuon episode list` shows yours.",
+    "episode.report_not_ready": "Ask again in a moment; see `continuon episode list`.",
+    "episode.robot_mismatch": "Use the robot's own key, or sign in as its owner.",
+    "episode.settled": "An episode of this id was judged before. Delete it first, or use a new id.",
+    "quota.robots": "Revoke a robot you no longer use, or raise the plan.",
+    "robot.already_claimed": "Its owner must revoke it first.",
+    "robot.not_found": "`continuon robot list` shows yours.",
+    "service.unavailable": "Try again in a moment. Queued uploads are kept.",
+    "signature.invalid": "Is this the key that was claimed? Revoke the robot and claim it again.",
+}
+
+
+def hint_for(code: str) -> str:
+    """Return a sentence, or nothing when there is none to give."""
+    return _HINTS.get(code, "")
