@@ -144,9 +144,9 @@ class LocalCloud:
         )
 
     async def _prepare_resources(self) -> None:
-        for bucket in self.settings.buckets:
+        for bucket in self.project.buckets:
             await _finished(self._services["storage"].ensure_bucket(bucket))
-        for topic in dict.fromkeys([*_topics(self.project), *self.settings.topics]):
+        for topic in dict.fromkeys([*_topics(self.project), *self.project.topics]):
             await _finished(self._services["pubsub"].ensure_topic(topic))
 
     async def _start_functions(self) -> None:

@@ -1,8 +1,12 @@
-"""The project as the Firebase CLI sees it: ``firebase.json`` and what it refers to."""
+"""The project as the Firebase CLI sees it: ``firebase.json`` and what it refers to.
+
+Beside it, ``continuon-local.toml`` names what exists in production before anything is deployed.
+"""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +50,11 @@ class _FirebaseJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emulators: Any = None
 
 
+class _LocalToml(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    buckets: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """What a project folder declares.
@@ -55,6 +64,8 @@ class Project:
         hosting: None where the file has no ``hosting`` section.
         firestore: The ``firestore`` section as it stands (``rules``, ``indexes``), or None.
         storage: The ``storage`` section as it stands (``rules``), or None.
+        buckets: To be created at the start where missing.
+        topics: The same, beside those of the event triggers.
     """
 
     root: Path
@@ -62,6 +73,8 @@ class Project:
     hosting: HostingConfig | None = None
     firestore: Any = None
     storage: Any = None
+    buckets: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
 
 def load_project(root: Path) -> Project:
@@ -73,8 +86,9 @@ def load_project(root: Path) -> Project:
         ConfigurationError: A file breaks its schema, or two functions share a name.
     """
     path = root / "firebase.json"
+    local = _read_local(root / "continuon-local.toml")
     if not path.exists():
-        return Project(root=root)
+        return Project(root=root, buckets=local.buckets, topics=local.topics)
     document = _read(path)
     codebases = document.functions
     if isinstance(codebases, _Codebase):
@@ -93,6 +107,8 @@ def load_project(root: Path) -> Project:
         hosting=None if document.hosting is None else parse_hosting(document.hosting, path),
         firestore=document.firestore,
         storage=document.storage,
+        buckets=local.buckets,
+        topics=local.topics,
     )
 
 
@@ -101,6 +117,15 @@ def _read(path: Path) -> _FirebaseJson:
         return msgspec.convert(json.loads(path.read_bytes()), _FirebaseJson)
     except (OSError, ValueError) as error:
         # msgspec.ValidationError and json.JSONDecodeError are both ValueErrors.
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _read_local(path: Path) -> _LocalToml:
+    if not path.exists():
+        return _LocalToml()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _LocalToml)
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
 

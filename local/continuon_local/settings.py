@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from continuon_local.faults import FaultPlan
@@ -33,8 +33,6 @@ class Settings:
         root: The folder with ``firebase.json``.
         data_dir: Where data is kept; None keeps nothing after the process.
         ports: By service name; 0 is any free port.
-        buckets: Created at the start where missing.
-        topics: Created at the start where missing, beside those of the event triggers.
         retry_base_s: The first delay before a failed delivery is repeated, in seconds. Production
             starts at 10 s and ends at 600 s; a developer should not have to wait for that.
         retry_cap_s: The longest delay, in seconds.
@@ -47,8 +45,6 @@ class Settings:
     project_id: str = "demo-continuon"
     host: str = "127.0.0.1"
     ports: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_PORTS))
-    buckets: Sequence[str] = ("continuon-rlds",)
-    topics: Sequence[str] = ()
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0
     verbose: bool = False

@@ -31,7 +31,8 @@ def upload(cloud: LocalCloudProcess, *names: str) -> None:
 
 def deliveries(cloud: LocalCloudProcess) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = httpx.get(cloud.urls["hub"] + "/deliveries").json()["deliveries"]
-    return rows
+    # A moved clock may cross a time of the scheduled function.
+    return [row for row in rows if row["function"] == "on_object"]
 
 
 def all_acknowledged(cloud: LocalCloudProcess, count: int) -> bool:
