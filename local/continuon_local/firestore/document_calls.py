@@ -53,7 +53,7 @@ class DocumentCalls:
         reader = self._engine.reader(_database_of(request.name), request)
         _, (stored,) = await self._engine.read_documents(reader, [request.name], caller.name)
         if stored is None:
-            raise not_found_error(f'Document "{request.name}" not found.')
+            raise not_found_error(f"Document ({request.name}) not found.")
         return masked(stored.data, request)
 
     async def batch_get_documents(self, request: Message, caller: Caller) -> AsyncGenerator[bytes]:

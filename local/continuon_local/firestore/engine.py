@@ -255,7 +255,9 @@ class Engine:
         """
         names = [write_name(write) for write in writes]
         if len(set(names)) != len(names):
-            raise invalid_argument("A batch write cannot write the same document more than once.")
+            raise invalid_argument(
+                "the same document cannot be written more than once in a single request"
+            )
         outcomes: list[Message | StatusError] = []
         for write in writes:
             try:

@@ -29,6 +29,7 @@ DOCUMENT_ID = "__name__"
 FieldPath = tuple[str, ...]
 
 _SEGMENT = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)|`((?:[^`\\]|\\.)+)`", re.DOTALL)
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -45,7 +46,10 @@ def parse_field_path(path: str) -> FieldPath:
         match = _SEGMENT.match(path, position)
         if match is None:
             raise invalid_argument(f'Invalid property path "{path}".')
-        segments.append(match[1] if match[1] is not None else _ESCAPE.sub(r"\1", match[2]))
+        segment = match[1] if match[1] is not None else _ESCAPE.sub(r"\1", match[2])
+        if segment.startswith("__") and _RESERVED.fullmatch(segment):
+            raise invalid_argument(f"Invalid reserved name in field path {path}")
+        segments.append(segment)
         position = match.end()
         if position == len(path):
             return tuple(segments)

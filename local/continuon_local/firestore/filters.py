@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import invalid_argument
@@ -26,6 +29,7 @@ __all__ = [
     "Operator",
     "check_disjunctions",
     "compile_filter",
+    "disjunctions",
     "equality_fields",
     "inequality_fields",
     "is_unary",
@@ -47,8 +51,10 @@ _LISTS = {
     Operator.NOT_IN: MAX_NOT_IN_VALUES,
     Operator.ARRAY_CONTAINS_ANY: MAX_IN_VALUES,
 }
+_ARRAY = {Operator.ARRAY_CONTAINS, Operator.ARRAY_CONTAINS_ANY}
 _KNOWN_UNARY = {_Unary.IS_NAN, _Unary.IS_NULL, _Unary.IS_NOT_NAN, _Unary.IS_NOT_NULL}
 _NULL = encode_value(Value(null_value=0))
+_NAN = encode_value(Value(double_value=math.nan))
 
 
 def leaves(condition: Message) -> Iterator[Message]:
@@ -95,18 +101,27 @@ def _disjunctions(condition: Message) -> int:
     kind = condition.WhichOneof("filter_type")
     if kind == "composite_filter":
         parts = [_disjunctions(part) for part in condition.composite_filter.filters]
-        if condition.composite_filter.op == _Composite.OR:
-            return sum(parts)
-        product = 1
-        for count in parts:
-            product *= count
-        return product
+        return sum(parts) if condition.composite_filter.op == _Composite.OR else prod(parts)
     if kind == "field_filter" and condition.field_filter.op in {
         Operator.IN,
         Operator.ARRAY_CONTAINS_ANY,
     }:
         return max(1, len(condition.field_filter.value.array_value.values))
     return 1
+
+
+def disjunctions(condition: Message) -> Iterator[Sequence[Message]]:
+    """Yield the leaves of each disjunction; ``in`` counts as one leaf."""
+    if condition.WhichOneof("filter_type") != "composite_filter":
+        yield list(leaves(condition))
+        return
+    parts = [list(disjunctions(part)) for part in condition.composite_filter.filters]
+    if condition.composite_filter.op == _Composite.OR:
+        for part in parts:
+            yield from part
+        return
+    for combination in product(*parts):
+        yield [leaf for leaves_of_part in combination for leaf in leaves_of_part]
 
 
 def check_disjunctions(condition: Message) -> None:
@@ -118,20 +133,38 @@ def check_disjunctions(condition: Message) -> None:
     count = _disjunctions(condition)
     if count > MAX_DISJUNCTIONS:
         raise invalid_argument(
-            f"Invalid query. The maximum number of disjunctions is {MAX_DISJUNCTIONS}, "
-            f"the query has {count}."
+            f"Too many disjunctions after normalization. Result had {count} disjunctions "
+            f"which is more than the maximum of {MAX_DISJUNCTIONS}"
         )
-    operators = [leaf.op for leaf in leaves(condition) if not is_unary(leaf)]
-    if operators.count(Operator.NOT_IN) > 1:
-        raise invalid_argument("Only a single 'NOT_IN' clause may be used in a query.")
-    if Operator.NOT_IN in operators:
-        for other in (Operator.IN, Operator.ARRAY_CONTAINS_ANY, Operator.NOT_EQUAL):
-            if other in operators:
-                raise invalid_argument(
-                    f"'NOT_IN' cannot be used with '{Operator.Name(other)}' in the same query."
-                )
-    if operators.count(Operator.NOT_EQUAL) > 1:
-        raise invalid_argument("Only a single 'NOT_EQUAL' clause may be used in a query.")
+    every = list(leaves(condition))
+    if sum(_is_exclusive(leaf) for leaf in every) > 1:
+        raise invalid_argument(
+            "Only a single 'NOT_EQUAL', 'NOT_IN', 'IS_NOT_NAN', or 'IS_NOT_NULL' filter "
+            "allowed per query."
+        )
+    operators = [leaf.op for leaf in every if not is_unary(leaf)]
+    others = {Operator.IN, Operator.ARRAY_CONTAINS_ANY}
+    if Operator.NOT_IN in operators and (_has_or(condition) or others & set(operators)):
+        raise invalid_argument(
+            "'NOT_IN' cannot be used in the same query with 'IN', 'ARRAY_CONTAINS_ANY' or 'OR'."
+        )
+    for disjunction in disjunctions(condition):
+        if sum(not is_unary(leaf) and leaf.op in _ARRAY for leaf in disjunction) > 1:
+            raise invalid_argument(
+                "A maximum of 1 'ARRAY_CONTAINS' filter is allowed per disjunction."
+            )
+
+
+def _is_exclusive(leaf: Message) -> bool:
+    unary = {_Unary.IS_NOT_NAN, _Unary.IS_NOT_NULL}
+    return leaf.op in (unary if is_unary(leaf) else {Operator.NOT_EQUAL, Operator.NOT_IN})
+
+
+def _has_or(condition: Message) -> bool:
+    if condition.WhichOneof("filter_type") != "composite_filter":
+        return False
+    composite = condition.composite_filter
+    return composite.op == _Composite.OR or any(map(_has_or, composite.filters))
 
 
 def compile_filter(condition: Message) -> Predicate:
@@ -147,20 +180,18 @@ def compile_filter(condition: Message) -> Predicate:
         return _compile_field(condition.field_filter)
     if kind == "unary_filter":
         return _compile_unary(condition.unary_filter)
-    raise invalid_argument("A filter must have one of composite, field or unary filter.")
+    raise invalid_argument("Unknown Filter type.")
 
 
 def _compile_composite(composite: Message) -> Predicate:
+    if composite.op not in {_Composite.AND, _Composite.OR}:
+        raise invalid_argument("Unsupported CompositeFilter operator.")
     parts = [compile_filter(part) for part in composite.filters]
-    if not parts:
-        raise invalid_argument("A composite filter must contain at least one filter.")
     if len(parts) == 1:
         return parts[0]
-    if composite.op == _Composite.AND:
+    if composite.op == _Composite.AND or not parts:
         return lambda name, fields: all(part(name, fields) for part in parts)
-    if composite.op == _Composite.OR:
-        return lambda name, fields: any(part(name, fields) for part in parts)
-    raise invalid_argument("A composite filter must have the operator AND or OR.")
+    return lambda name, fields: any(part(name, fields) for part in parts)
 
 
 def _on_field(path: str, test: ValueTest) -> Predicate:
@@ -181,7 +212,9 @@ def _on_field(path: str, test: ValueTest) -> Predicate:
 
 def _compile_unary(unary: Message) -> Predicate:
     if unary.op not in _KNOWN_UNARY:
-        raise invalid_argument("A unary filter must have an operator.")
+        raise invalid_argument("Unknown UnaryFilter operator.")
+    if unary.field.field_path == DOCUMENT_ID:
+        raise invalid_argument("__key__ filter value must be a Key")
     tests: dict[int, ValueTest] = {
         _Unary.IS_NAN: is_nan,
         _Unary.IS_NULL: _is_null,
@@ -224,6 +257,9 @@ def _value_test(op: int, operand: Message) -> ValueTest:
         return _list_test(op, operand)
     target = encode_value(operand)
     if op == Operator.EQUAL:
+        if target in {_NULL, _NAN}:
+            # Nothing equals null or NaN; the unary filters find them.
+            return lambda _: False
         return lambda value: encode_value(value) == target
     if op == Operator.NOT_EQUAL:
         return lambda value: encode_value(value) not in {target, _NULL}
@@ -233,7 +269,7 @@ def _value_test(op: int, operand: Message) -> ValueTest:
         )
     if op in _RANGE:
         return _range_test(op, target)
-    raise invalid_argument("A field filter must have an operator.")
+    raise invalid_argument("Unknown FieldFilter operator.")
 
 
 def _range_test(op: int, target: bytes) -> ValueTest:
@@ -249,16 +285,16 @@ def _range_test(op: int, target: bytes) -> ValueTest:
 
 def _list_test(op: int, operand: Message) -> ValueTest:
     targets = {encode_value(element) for element in operand.array_value.values}
+    has_null = _NULL in targets
+    # Nothing equals null or NaN.
+    targets -= {_NULL, _NAN}
     if op == Operator.IN:
-        # Equality with null is never true inside a list.
-        targets.discard(_NULL)
         return lambda value: encode_value(value) in targets
     if op == Operator.NOT_IN:
-        if _NULL in targets:
+        if has_null:
             return lambda _: False
         targets.add(_NULL)
         return lambda value: encode_value(value) not in targets
-    targets.discard(_NULL)
     return lambda value: any(
         encode_value(element) in targets for element in value.array_value.values
     )

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from continuon_local.firestore.errors import failed_precondition
 from continuon_local.firestore.fields import DOCUMENT_ID
-from continuon_local.firestore.filters import Operator, is_unary, leaves
+from continuon_local.firestore.filters import Operator, disjunctions, is_unary
 from continuon_local.firestore.filters import inequality_fields as inequalities
 from continuon_local.firestore.messages import StructuredQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from continuon_local.firestore.messages import Message
@@ -31,7 +31,6 @@ _ASCENDING = "ASCENDING"
 _DESCENDING = "DESCENDING"
 _CONTAINS = "CONTAINS"
 _ARRAY_OPERATORS = {Operator.ARRAY_CONTAINS, Operator.ARRAY_CONTAINS_ANY}
-_OR = StructuredQuery.CompositeFilter.Operator.OR
 
 Entry = tuple[str, str]
 """A field path, and ``ASCENDING``, ``DESCENDING`` or ``CONTAINS``."""
@@ -102,22 +101,6 @@ def load_indexes(path: Path) -> IndexChecker:
     return IndexChecker(composites, singles)
 
 
-def _disjunctions(condition: Message) -> Iterator[list[Message]]:
-    """Yield the leaves of each disjunction."""
-    if condition.WhichOneof("filter_type") != "composite_filter":
-        yield list(leaves(condition))
-        return
-    parts = [list(_disjunctions(part)) for part in condition.composite_filter.filters]
-    if condition.composite_filter.op == _OR:
-        for part in parts:
-            yield from part
-        return
-    products: list[list[Message]] = [[]]
-    for part in parts:
-        products = [product + leaf for product in products for leaf in part]
-    yield from products
-
-
 def _equality(leaf: Message, unequal: Sequence[str]) -> Entry | None:
     path = leaf.field.field_path
     if path == DOCUMENT_ID or path in unequal:
@@ -148,9 +131,9 @@ def needs_of(query: Message) -> Sequence[IndexNeed]:
     where = query.where
     unequal = list(inequalities(where)) if query.HasField("where") else []
     orders = _order_entries(query, unequal)
-    disjunctions = list(_disjunctions(where)) if query.HasField("where") else [[]]
+    parts = list(disjunctions(where)) if query.HasField("where") else [[]]
     needs = []
-    for disjunction in disjunctions:
+    for disjunction in parts:
         found = (_equality(leaf, unequal) for leaf in disjunction)
         equalities = frozenset(entry for entry in found if entry is not None)
         fixed = {path for path, kind in equalities if kind == _ASCENDING}
@@ -183,8 +166,8 @@ class IndexChecker:
         Raises:
             StatusError: FAILED_PRECONDITION with the index to add.
         """
-        selector = query.from_[0]
-        if not selector.collection_id:
+        selector = query.from_[0] if query.from_ else None
+        if selector is None or not selector.collection_id:
             return
         scope = _GROUP if selector.all_descendants else _COLLECTION
         for need in needs_of(query):

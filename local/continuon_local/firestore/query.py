@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "CompiledQuery", "Order", "compile_query"]
 
 _DESCENDING = StructuredQuery.Direction.DESCENDING
+_EVERYTHING_BELOW = StructuredQuery.CollectionSelector(all_descendants=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class CompiledQuery:
         database: ``projects/P/databases/D``.
         parent: The path of the document below which to look, empty for the root.
         collection_id: The collection's id, or None for every collection.
-        all_descendants: Whether collections at any depth count.
+        all_descendants: Whether collections at any depth count, or only those directly below.
         predicate: The filters.
         orders: All sort orders, explicit and implicit, ending with ``__name__``.
         start: Where the results begin.
@@ -172,7 +173,9 @@ def _orders(query: Message, aggregated: Sequence[str]) -> list[Order]:
         raise invalid_argument(f"A query has at most {MAX_SORT_ORDERS} sort orders.")
     paths = [order.path for order in orders]
     if len(set(paths)) != len(paths):
-        raise invalid_argument("A query cannot order by the same property more than once.")
+        raise invalid_argument("order by clause cannot contain duplicate fields")
+    if DOCUMENT_ID in paths[:-1]:
+        raise invalid_argument("order by clause cannot contain more fields after the key")
     last_descending = bool(orders) and orders[-1].descending
     implied = inequality_fields(query.where) if query.HasField("where") else []
     for path in (*implied, *aggregated, DOCUMENT_ID):
@@ -189,7 +192,7 @@ def _orders(query: Message, aggregated: Sequence[str]) -> list[Order]:
 def _cursor_key(order: Order, value: Message) -> bytes:
     if order.path == DOCUMENT_ID:
         if value.WhichOneof("value_type") != "reference_value":
-            raise invalid_argument("Cursor value for '__name__' must be a reference.")
+            raise invalid_argument("Cursor __key__ value is not a document reference.")
         key = encode_path(value.reference_value)
     else:
         key = encode_value(value)
@@ -198,7 +201,7 @@ def _cursor_key(order: Order, value: Message) -> bytes:
 
 def _bound(cursor: Message, orders: Sequence[Order], explicit: int) -> Bound:
     if len(cursor.values) > explicit:
-        raise invalid_argument("Too many cursor values: more than the query has sort orders.")
+        raise invalid_argument("Cursor has too many values.")
     parts = [_cursor_key(order, value) for order, value in zip(orders, cursor.values, strict=False)]
     return Bound(b"".join(parts), cursor.before)
 
@@ -225,14 +228,15 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
     if query.HasField("find_nearest"):
         raise unimplemented("StructuredQuery.find_nearest")
     database, parent_path = parse_parent(parent)
-    if len(query.from_) != 1:
-        raise invalid_argument("A query must have exactly one collection selector.")
-    selector = query.from_[0]
-    if not selector.collection_id and not selector.all_descendants:
-        # Every collection directly below the parent.
-        raise unimplemented("A query without a collection id that is not over all descendants")
-    if query.offset < 0 or query.limit.value < 0:
-        raise invalid_argument("The offset and the limit of a query must not be negative.")
+    if len(query.from_) > 1:
+        raise invalid_argument(
+            "StructuredQuery.from cannot have more than one collection selector."
+        )
+    selector = query.from_[0] if query.from_ else _EVERYTHING_BELOW
+    if query.limit.value < 0:
+        raise invalid_argument("limit is negative")
+    if query.offset < 0:
+        raise invalid_argument("offset is negative")
     predicate: Callable[[str, Message], bool] = _everything
     if query.HasField("where"):
         check_disjunctions(query.where)

@@ -51,7 +51,10 @@ class QueryResult:
 def _collections(store: DocumentStore, query: CompiledQuery) -> Sequence[Collection]:
     if query.all_descendants:
         return store.find_group(query.database, query.parent, query.collection_id)
-    path = f"{query.parent}/{query.collection_id}" if query.parent else str(query.collection_id)
+    if query.collection_id is None:
+        below = store.find_group(query.database, query.parent, None)
+        return [each for each in below if each.path.parent == query.parent]
+    path = f"{query.parent}/{query.collection_id}" if query.parent else query.collection_id
     found = store.find_collection(CollectionPath(query.database, path))
     return [] if found is None else [found]
 

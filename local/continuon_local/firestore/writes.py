@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import (
@@ -65,17 +64,6 @@ def _check_precondition(write: Message, name: str, current: Message | None) -> N
             )
 
 
-def _check_mask(paths: list[tuple[str, ...]]) -> None:
-    """Refuse a mask in which one path lies within another, as the service does."""
-    ordered = sorted(paths)
-    for first, second in pairwise(ordered):
-        if second[: len(first)] == first:
-            raise invalid_argument(
-                f"Conflict at '{'.'.join(second)}': the update mask names "
-                f"'{'.'.join(first)}' as well."
-            )
-
-
 def _updated(write: Message, name: str, current: Message | None) -> Message:
     document = Document(name=name)
     if not write.HasField("update_mask"):
@@ -83,9 +71,8 @@ def _updated(write: Message, name: str, current: Message | None) -> Message:
         return document
     if current is not None:
         document.fields.MergeFrom(current.fields)
-    paths = [parse_field_path(path) for path in write.update_mask.field_paths]
-    _check_mask(paths)
-    for path in paths:
+    # Sorted, so that a map goes before what is inside it.
+    for path in sorted(map(parse_field_path, write.update_mask.field_paths)):
         value = get_field(write.update.fields, path)
         if value is None:
             remove_field(document.fields, path)

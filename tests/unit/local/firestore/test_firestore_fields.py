@@ -223,7 +223,3 @@ def test_more_than_500_transforms_of_a_document_are_refused() -> None:
     for number in range(501):
         write.update_transforms.add(field_path=f"f{number}", increment=value(1))
     assert _code(write, None) is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_a_mask_that_names_a_field_and_its_parent_is_refused() -> None:
-    assert _code(update({}, ["a", "a.b"]), None) is grpc.StatusCode.INVALID_ARGUMENT
