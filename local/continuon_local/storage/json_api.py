@@ -11,7 +11,7 @@ from continuon_local.storage import copies
 from continuon_local.storage.call import decode_segment
 from continuon_local.storage.errors import StorageError, not_implemented
 from continuon_local.storage.listing import ListQuery, list_objects, page_size
-from continuon_local.storage.preconditions import Preconditions
+from continuon_local.storage.preconditions import Preconditions, check_entity_tag
 from continuon_local.storage.transfer import download
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ async def handle(call: Call, segments: Sequence[str]) -> Response:
 
 def object_response(call: Call, record: ObjectRecord) -> Response:
     """Answer with an object resource."""
-    resource = record.resource(call.base_url)
-    return JSONResponse(resource, headers={"etag": resource["etag"]})
+    return JSONResponse(record.resource(call.base_url), headers={"etag": record.etag})
 
 
 def _not_found() -> StorageError:
@@ -99,7 +98,9 @@ async def _bucket(call: Call, name: str) -> Response:
     buckets = call.engine.buckets
     if call.method == "GET":
         call.count(CLASS_B)
-        return JSONResponse(buckets.get(name, conditions).resource(call.base_url))
+        found = buckets.get(name, conditions).resource(call.base_url)
+        check_entity_tag(call.headers, found["etag"])
+        return JSONResponse(found)
     if call.method == "DELETE":
         buckets.delete(name, conditions)
         return Response(status_code=204)
@@ -132,8 +133,9 @@ async def _object(call: Call, bucket: str, name: str) -> Response:
     if call.method in {"GET", "HEAD"}:
         call.count(CLASS_B)
         record = objects.get(bucket, name, generation, conditions)
+        check_entity_tag(call.headers, record.etag)
         if call.parameters.get("alt") == "media":
-            return download(call, record, entity_tag=record.resource("")["etag"])
+            return download(call, record, entity_tag=record.etag)
         return object_response(call, record)
     if call.method == "DELETE":
         await objects.delete(bucket, name, generation, conditions)

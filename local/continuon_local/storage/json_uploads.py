@@ -47,7 +47,7 @@ async def _upload(call: Call, bucket: str) -> Response:
     if session_id is not None and call.method in {"PUT", "POST"}:
         outcome = await continue_upload(call, session_id)
         if isinstance(outcome, Session):
-            return incomplete(outcome)
+            return incomplete(call, outcome)
         return object_response(call, outcome)
     if call.method != "POST":
         raise StorageError(404, "notFound", "NotFound", "Not Found")

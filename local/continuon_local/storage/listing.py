@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from continuon_local.storage.errors import invalid, not_implemented
+from continuon_local.storage.globs import compile_glob
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
     from continuon_local.storage.records import ObjectRecord
@@ -52,6 +54,7 @@ class ListQuery:
     max_results: int = _MAX_RESULTS
     versions: bool = False
     include_trailing_delimiter: bool = False
+    match: re.Pattern[str] | None = None
 
     @classmethod
     def from_parameters(cls, bucket: str, parameters: Mapping[str, str]) -> ListQuery:
@@ -60,7 +63,7 @@ class ListQuery:
         Raises:
             StorageError: A value is malformed (400) or asks for what is not implemented (501).
         """
-        for name in ("matchGlob", "softDeleted", "includeFoldersAsPrefixes", "filter"):
+        for name in ("softDeleted", "includeFoldersAsPrefixes", "filter"):
             if parameters.get(name, "").lower() not in {"", "false"}:
                 raise not_implemented(f"objects.list with {name}")
         return cls(
@@ -75,6 +78,7 @@ class ListQuery:
             include_trailing_delimiter=(
                 parameters.get("includeTrailingDelimiter", "").lower() == "true"
             ),
+            match=compile_glob(parameters["matchGlob"]) if parameters.get("matchGlob") else None,
         )
 
     def folded(self, name: str) -> str | None:
@@ -156,6 +160,9 @@ def _fill(
         found += 1
         if not query.covers(record.name):
             return None
+        if query.match is not None and not query.match.fullmatch(record.name):
+            position = (record.name, record.generation + 1)
+            continue
         if page.size >= query.max_results:
             page.next_page_token = encode_token((record.name, record.generation))
             return None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from continuon_local.storage.records import BucketRecord, ObjectRecord
 
-__all__ = ["NO_CONDITIONS", "Preconditions"]
+__all__ = ["NO_CONDITIONS", "Preconditions", "check_entity_tag"]
 
 
 def _number(parameters: Mapping[str, str], name: str) -> int | None:
@@ -105,6 +105,24 @@ class Preconditions:
             raise when_same
         if self.metageneration_not_match == metageneration:
             raise when_same
+
+
+def check_entity_tag(headers: Mapping[str, str], entity_tag: str) -> None:
+    """Refuse a request whose ``If-Match`` or ``If-None-Match`` does not fit ``entity_tag``.
+
+    Raises:
+        StorageError: The first names other tags (412), or the second names this one (304).
+    """
+    required, cached = headers.get("if-match"), headers.get("if-none-match")
+    if required is not None and not _names(required, entity_tag):
+        raise precondition_failed()
+    if cached is not None and _names(cached, entity_tag):
+        raise unmodified()
+
+
+def _names(header: str, entity_tag: str) -> bool:
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+    return "*" in tags or entity_tag.strip('"') in tags
 
 
 NO_CONDITIONS = Preconditions()

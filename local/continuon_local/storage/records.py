@@ -129,11 +129,16 @@ class ObjectRecord:
         return str(self.fields.get("storageClass") or "STANDARD")
 
     @property
+    def etag(self) -> str:
+        """The JSON API's entity tag, which changes with content and with metadata."""
+        return etag(self.generation, self.metageneration)
+
+    @property
     def xml_etag(self) -> str:
         """The XML API's entity tag: the MD5 in hexadecimal where there is one."""
         if self.md5 is not None:
             return f'"{self.md5.hex()}"'
-        return f'"{etag(self.generation, self.metageneration)}"'
+        return f'"{self.etag}"'
 
     @property
     def hash_header(self) -> str:
@@ -165,7 +170,7 @@ class ObjectRecord:
             "storageClass": self.storage_class,
             "size": str(self.size),
             "crc32c": encode_crc32c(self.crc32c),
-            "etag": etag(self.generation, self.metageneration),
+            "etag": self.etag,
             "timeCreated": self.created,
             "updated": self.updated,
             "timeStorageClassUpdated": self.class_updated,

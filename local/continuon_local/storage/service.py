@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import uvicorn
 
 from continuon_local.database import open_database
+from continuon_local.lock import DataFolderLock
 from continuon_local.storage.accounts import Accounts, load_or_create
 from continuon_local.storage.app import create_app
 from continuon_local.storage.engine import Engine
@@ -51,6 +52,7 @@ class StorageService:
         self._context = context
         self._port = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: DataFolderLock | None = None
         self._connection: sqlite3.Connection | None = None
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -73,8 +75,22 @@ class StorageService:
         return _started(self._service_account_file)
 
     async def start(self) -> None:
-        """Open the data, sweep what a crash left, bind the port, begin to serve."""
+        """Open the data, sweep what a crash left, bind the port, begin to serve.
+
+        Raises:
+            AlreadyRunningError: Another process serves the same data.
+            OSError: The port is taken, or the folder cannot be written.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         folder = self._folder()
+        self._lock = DataFolderLock(folder / "storage")
+        self._lock.acquire()
         accounts = Accounts()
         self._service_account_file = await asyncio.to_thread(
             load_or_create, folder, self._context.project_id, accounts
@@ -121,6 +137,9 @@ class StorageService:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["cancel_upload", "continue_upload", "incomplete"]
 
 
-def incomplete(session: Session) -> Response:
-    """Answer 308 and say how many bytes are safe."""
+def incomplete(call: Call, session: Session) -> Response:
+    """Answer 308 and say how many bytes are safe.
+
+    Browsers follow a 308 by themselves; their clients ask for a 200 that carries it in a header.
+    """
     headers = {"content-length": "0", "x-guploader-uploadid": session.id}
     if session.persisted:
         headers["range"] = f"bytes=0-{session.persisted - 1}"
+    if call.headers.get("x-guploader-no-308") == "yes":
+        headers["x-http-status-code-override"] = "308"
+        return Response(status_code=200, headers=headers)
     return Response(status_code=308, headers=headers)
 
 

@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from continuon_local.meter import Operation
 from continuon_local.storage.checksums import Expected, SizeRange
-from continuon_local.storage.errors import StorageError, invalid, not_implemented, unmodified
+from continuon_local.storage.errors import StorageError, invalid, not_implemented
 from continuon_local.storage.fields import settable_fields
 from continuon_local.storage.objects import NewObject
-from continuon_local.storage.preconditions import Preconditions
+from continuon_local.storage.preconditions import Preconditions, check_entity_tag
 from continuon_local.storage.resumable import Session
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
 from continuon_local.storage.signed_urls import SignedRequest, is_signed, verify
@@ -120,29 +120,13 @@ def _read(call: Call, bucket: str, name: str) -> Response:
     record = call.engine.objects.get(
         bucket, name, call.generation(), Preconditions.from_headers(call.headers)
     )
-    _check_entity_tag(call, record)
+    check_entity_tag(call.headers, record.xml_etag)
     overrides = {
         header: call.parameters[f"response-{header}"]
         for header in ("content-disposition", "content-type")
         if f"response-{header}" in call.parameters
     }
     return download(call, record, entity_tag=record.xml_etag, overrides=overrides)
-
-
-def _check_entity_tag(call: Call, record: ObjectRecord) -> None:
-    stated = call.headers.get("if-none-match")
-    if stated is not None and _names(stated, record.xml_etag):
-        raise unmodified()
-    required = call.headers.get("if-match")
-    if required is not None and not _names(required, record.xml_etag):
-        raise StorageError(
-            412, "conditionNotMet", "PreconditionFailed", "The If-Match tag is not the object's."
-        )
-
-
-def _names(header: str, entity_tag: str) -> bool:
-    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return "*" in tags or entity_tag in tags or entity_tag.strip('"') in tags
 
 
 async def _put(call: Call, bucket: str, name: str, digest: str | None) -> Response:
@@ -197,4 +181,4 @@ async def _session(call: Call, session_id: str) -> Response:
     if call.method == "POST":
         raise invalid("A session takes PUT requests.")
     outcome = await continue_upload(call, session_id)
-    return incomplete(outcome) if isinstance(outcome, Session) else _stored(outcome)
+    return incomplete(call, outcome) if isinstance(outcome, Session) else _stored(outcome)

@@ -47,7 +47,7 @@ class Running:
             return [(row[0].rpartition(".")[2], row[1]) for row in rows]
 
     def bodies(self) -> list[Path]:
-        return [path for path in (self.data_dir / "storage").rglob("*") if path.is_file()]
+        return [path for path in (self.data_dir / "storage").glob("?/*") if path.is_file()]
 
 
 @contextmanager

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -119,3 +121,19 @@ def test_files_without_a_row_are_swept_and_the_key_stays(tmp_path: Path) -> None
         assert [path.name for path in service.bodies()] == [kept]
         assert read(service, "a").content == b"kept"
     assert (tmp_path / "service-account.json").read_bytes() == key
+
+
+def test_second_service_over_the_same_data_is_refused(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        create_bucket(service)
+        upload(service, "a", b"kept")
+        second = subprocess.run(  # noqa: S603 - this interpreter, our module
+            [sys.executable, "-m", "continuon_local.serve", "storage", "--data-dir", tmp_path],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert second.returncode != 0
+        assert "another local cloud uses" in second.stderr
+        assert read(service, "a").content == b"kept"

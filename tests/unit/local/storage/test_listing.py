@@ -81,6 +81,39 @@ async def test_pages_of_any_size_add_up_without_gap_or_repetition(
     assert prefixes == whole.get("prefixes", [])
 
 
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("a/*", ["a/", "a/1"]),
+        ("a/**", ["a/", "a/1", "a/2/x", "a/2/y"]),
+        ("?", ["a", "b"]),
+        ("c/[2-9]", ["c/2"]),
+        ("[!ab]/1", ["c/1", "ü/1"]),
+        ("{a,c}/1", ["a/1", "c/1"]),
+        ("a,b", []),
+        ("a\\/1", ["a/1"]),
+        ("(a|b)", []),
+    ],
+)
+@pytest.mark.parametrize("size", ["1", "1000"])
+async def test_glob(glob: str, expected: list[str], size: str, filled: Cloud) -> None:
+    found: list[str] = []
+    token = ""
+    while True:
+        page = await listed(filled, matchGlob=glob, maxResults=size, pageToken=token)
+        found += names(page)
+        token = page.get("nextPageToken", "")
+        if not token:
+            break
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("glob", ["{a", "a}", "[z-a]", "x" * 1025])
+async def test_malformed_glob_is_refused(glob: str, filled: Cloud) -> None:
+    assert (await filled.http.get(OBJECTS, params={"matchGlob": glob})).status_code == 400
+
+
 async def test_versions_are_listed_from_old_to_new_over_pages(cloud: Cloud) -> None:
     await cloud.http.patch("/storage/v1/b/episodes", json={"versioning": {"enabled": True}})
     generations = [(await cloud.created("a"))["generation"] for _ in range(5)]

@@ -398,7 +398,7 @@ async def test_versioned_bucket_archives(cloud: Cloud) -> None:
         ("GET", "/storage/v1/b/episodes/acl"),
         ("GET", "/storage/v1/b/episodes/iam"),
         ("POST", "/storage/v1/b/episodes/notificationConfigs"),
-        ("GET", "/storage/v1/b/episodes/o?matchGlob=**"),
+        ("GET", "/storage/v1/b/episodes/o?softDeleted=true"),
         ("GET", "/storage/v1/projects/p/hmacKeys"),
     ],
 )
@@ -427,3 +427,29 @@ async def test_billable_operations_are_counted(cloud: Cloud) -> None:
         "storage.ingress_bytes": 5,
         "storage.egress_bytes": 5,
     }
+
+
+async def test_entity_tags_guard_reads(cloud: Cloud) -> None:
+    tag = (await cloud.created("a"))["etag"]
+
+    async def status(**headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await cloud.http.get(f"{OBJECTS}/a", headers=named)).status_code
+
+    assert await status(if_none_match=tag) == 304
+    assert await status(if_none_match=f'"other", "{tag}"') == 304
+    assert await status(if_none_match="other") == 200
+    assert await status(if_match=tag) == 200
+    assert await status(if_match="other") == 412
+
+
+async def test_customer_keys_are_not_silently_ignored(cloud: Cloud) -> None:
+    answer = await cloud.http.post(
+        UPLOAD,
+        params={"uploadType": "media", "name": "a"},
+        content=b"secret",
+        headers={"x-goog-encryption-algorithm": "AES256"},
+    )
+
+    assert answer.status_code == 501
+    assert await cloud.names() == []

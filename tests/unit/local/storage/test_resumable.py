@@ -303,3 +303,16 @@ async def test_announced_size_must_be_kept(cloud: Cloud) -> None:
 
     assert (await send(cloud, session, 0, UNIT, UNIT)).status_code == 400
     assert (await cloud.http.put(session, content=BODY)).status_code == 200
+
+
+async def test_browsers_get_the_308_in_a_header(cloud: Cloud) -> None:
+    session = await start(cloud)
+
+    answer = await cloud.http.put(
+        session,
+        content=BODY[:UNIT],
+        headers={"content-range": f"bytes 0-{UNIT - 1}/*", "x-guploader-no-308": "yes"},
+    )
+
+    assert (answer.status_code, answer.headers["x-http-status-code-override"]) == (200, "308")
+    assert answer.headers["range"] == f"bytes=0-{UNIT - 1}"
