@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,9 +78,20 @@ class Served:
 
 @contextmanager
 def serve_function(
-    source: Path, target: str, *, env: Mapping[str, str] | None = None, probe: str = "/"
+    source: Path,
+    target: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    event: Mapping[str, Any] | None = None,
 ) -> Iterator[Served]:
-    """Serve ``target`` as production does; ready when it first answers ``GET probe``."""
+    """Serve ``target`` as production does; ready at its first answer.
+
+    Args:
+        source: The codebase's ``main.py``.
+        target: The entry point.
+        env: Added to this process's environment.
+        event: For an event function: the storage object that a first event reports.
+    """
     port = free_port()
     command = [sys.executable, "-m", "functions_framework", "--source", str(source)]
     command += ["--target", target, "--port", str(port), "--host", "127.0.0.1"]
@@ -93,7 +106,7 @@ def serve_function(
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_for_answer(url + probe, process)
+        _wait_for_answer(_probe(url, event), process)
         yield Served(url, process.pid, time.perf_counter() - started)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -104,19 +117,31 @@ def serve_function(
             process.wait(10)
 
 
-def _wait_for_answer(url: str, process: subprocess.Popen[bytes]) -> None:
+def _probe(url: str, event: Mapping[str, Any] | None) -> httpx.Request:
+    if event is None:
+        return httpx.Request("GET", f"{url}/api/health")
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": "1",
+        "ce-type": "google.cloud.storage.object.v1.finalized",
+        "ce-source": "//storage.googleapis.com/projects/_/buckets/continuon-rlds",
+    }
+    return httpx.Request("POST", url, headers=headers, json=event)
+
+
+def _wait_for_answer(probe: httpx.Request, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    with httpx.Client() as client:
+    with httpx.Client(timeout=30) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise RuntimeError(f"the function ended with status {process.returncode}")
             try:
-                client.get(url, timeout=5)
+                client.send(probe)
             except httpx.TransportError:
                 time.sleep(0.005)
             else:
                 return
-    raise RuntimeError(f"{url} did not answer")
+    raise RuntimeError("the function did not answer")
 
 
 async def _drive(requests: Sequence[httpx.Request], concurrency: int) -> int:
@@ -168,9 +193,6 @@ def import_time_ms(statement: str, path: Path) -> float:
 @contextmanager
 def local_cloud() -> Iterator[dict[str, Any]]:
     """Run a local cloud on free ports that keeps nothing; yield its ready document."""
-    import json  # noqa: PLC0415 - one use
-    import tempfile  # noqa: PLC0415 - one use
-
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.json"
         command = [sys.executable, "-m", "continuon_local.cli", "up", "--root", str(ROOT)]

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from harness import ROOT, cpu_per_request_ms, local_cloud, median, serve_function
-from robot import Robot, claim_robot
 
 from continuon.auth.signatures import SignedRequest, verify_request
+from harness import ROOT, cpu_per_request_ms, local_cloud, median, serve_function
+from robot import Robot, claim_robot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
