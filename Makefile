@@ -14,7 +14,7 @@ CODEBASES := functions/rlds functions/fleet
 	check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | \
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
 		awk -F ':.*## ' '{ printf "  %-18s %s\n", $$1, $$2 }'
 
 $(READY): pyproject.toml constraints.txt $(PACKAGES)
