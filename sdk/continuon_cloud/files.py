@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -79,7 +80,14 @@ def read_private(path: Path) -> bytes:
         FileNotFoundError: It does not exist.
         SettingsError: Other accounts of this machine can read or change it.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise SettingsError(
+            f"{path} is a link; a secret has to be a file", code="identity.permissions"
+        ) from error
     with os.fdopen(descriptor, "rb") as file:
         # The open file is asked, not its name: the name may change in between.
         mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -18,6 +18,9 @@ is back."""
 
 _MAX_DOUBLINGS: Final = 20
 
+_JITTER_ON_TOP: Final = 0.1
+"""Share of the own wait that is added to a server's: it knows when, we only keep apart."""
+
 
 def backoff_s(attempts: int, *, retry_after_s: float | None = None) -> float:
     """Return the seconds to wait after ``attempts`` failures in a row (1 or more).
@@ -27,7 +30,7 @@ def backoff_s(attempts: int, *, retry_after_s: float | None = None) -> float:
     """
     bound = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, _MAX_DOUBLINGS))
     drawn = random.uniform(0, bound)  # noqa: S311 - jitter, not a secret
-    return drawn if retry_after_s is None else retry_after_s + min(drawn, 1.0)
+    return drawn if retry_after_s is None else retry_after_s + drawn * _JITTER_ON_TOP
 
 
 class RateLimit:

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import stat
-import tarfile
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from continuon import limits
 from continuon.identifiers import EPISODE_ID, ROBOT_ID
+from continuon.rlds import SourceError, validate_path
 from continuon_cloud.errors import EpisodeSourceError
 from continuon_cloud.queue.records import FilePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["Source", "hash_file", "read_source", "unchanged"]
 
 READ_BYTES: Final = 1024 * 1024
 """Bytes read at once while hashing."""
-
-_MAX_METADATA_BYTES: Final = 256 * 1024
-"""Of an episode's metadata, as the episode format says."""
-
-_MAX_PEEKED_DOCUMENT_BYTES: Final = 256 * 1024**2
-"""A document above this is not searched for its episode id; the id is then made from its digest."""
 
 OBJECT_TYPES: Final = {
     ".tar.gz": ("episode.tar.gz", "application/gzip"),
@@ -52,6 +41,7 @@ _FILE_TYPES: Final = {
     ".mp4": "video/mp4",
     ".wav": "audio/wav",
 }
+_ANY_TYPE: Final = "application/octet-stream"
 _FIRST: Final = ("metadata.json", "manifest.json")
 _ID_CHARS: Final = 24
 
@@ -93,7 +83,7 @@ def read_source(path: Path) -> Source:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
     try:
         source = _read_folder(path) if path.is_dir() else _read_file(path)
-    except OSError as error:
+    except (SourceError, OSError) as error:
         raise EpisodeSourceError(f"{path}: {error.strerror or error}") from error
     return source
 
@@ -148,16 +138,7 @@ def _read_file(path: Path) -> Source:
     plan = hash_file(path, name=name, content_type=content_type)
     if plan.size_bytes == 0:
         raise EpisodeSourceError(f"{path} is empty", code="source.empty")
-    metadata = _peek(path, name)
-    return Source(
-        path=path,
-        is_folder=False,
-        files=(plan,),
-        digest=plan.sha256,
-        episode_id=_episode_id(metadata, plan.sha256),
-        metadata=_announced(metadata),
-        robot_id=_robot_id(metadata),
-    )
+    return _described(path, (plan,), plan.sha256, is_folder=False)
 
 
 def _read_folder(path: Path) -> Source:
@@ -165,24 +146,39 @@ def _read_folder(path: Path) -> Source:
     if not members:
         raise EpisodeSourceError(f"{path} is empty", code="source.empty")
     files = tuple(
-        hash_file(
-            file, name=name, content_type=_FILE_TYPES.get(file.suffix, "application/octet-stream")
-        )
+        hash_file(file, name=name, content_type=_FILE_TYPES.get(file.suffix, _ANY_TYPE))
         for name, file in members
     )
     digest = hashlib.sha256()
     # The same sum as in the validator's report, so that the two can be compared.
     for plan in sorted(files, key=lambda plan: plan.path):
         digest.update(f"{plan.sha256}  {plan.size_bytes}  {plan.path}\n".encode())
-    metadata = _peek_folder(path)
+    return _described(path, files, digest.hexdigest(), is_folder=True)
+
+
+def _described(path: Path, files: tuple[FilePlan, ...], digest: str, *, is_folder: bool) -> Source:
+    """Name the episode by its own metadata.
+
+    The validator reads it, damaged or hostile as it may be. Its verdict is not used: the cloud
+    judges, where the owner sees it. Only a recording that forbids its upload stays here.
+    """
+    report = validate_path(path)
+    if report.no_upload:
+        raise EpisodeSourceError(
+            f"{path} is marked no_upload by its recording",
+            code="privacy.no_upload",
+            hint="It stays on this machine. Nothing was sent.",
+        )
+    named = report.episode_id or ""
+    robot_id = report.robot_id or ""
     return Source(
         path=path,
-        is_folder=True,
+        is_folder=is_folder,
         files=files,
-        digest=digest.hexdigest(),
-        episode_id=_episode_id(metadata, digest.hexdigest()),
-        metadata=_announced(metadata),
-        robot_id=_robot_id(metadata),
+        digest=digest,
+        episode_id=named if EPISODE_ID.fullmatch(named) else f"ep_{digest[:_ID_CHARS]}",
+        metadata=_announced(report.metadata or {}),
+        robot_id=robot_id if ROBOT_ID.fullmatch(robot_id) else None,
     )
 
 
@@ -200,90 +196,6 @@ def _members(root: Path) -> Iterator[tuple[str, Path]]:
             if name in folders and not file.is_symlink():
                 continue
             yield file.relative_to(root).as_posix(), file
-
-
-# --- Its metadata, only to name it: the validator judges ----------------------------------------
-
-
-class _Document(msgspec.Struct):
-    metadata: msgspec.Raw = msgspec.Raw()
-
-
-def _peek_folder(path: Path) -> dict[str, Any]:
-    try:
-        with (path / "metadata.json").open("rb") as file:
-            return _parsed(file.read(_MAX_METADATA_BYTES))
-    except OSError:
-        return {}
-
-
-def _peek(path: Path, name: str) -> dict[str, Any]:
-    peek: dict[str, Callable[[Path], bytes]] = {
-        "episode.zip": _peek_zip,
-        "episode.json": _peek_document,
-    }
-    try:
-        return _parsed(peek.get(name, _peek_tar)(path))
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        msgspec.MsgspecError,
-    ):
-        # A damaged file is uploaded as it is; the verdict names what is wrong with it.
-        return {}
-
-
-_METADATA_NAME: Final = re.compile(r"^(\./)?([^/]+/)?metadata\.json$")
-
-
-def _peek_tar(path: Path) -> bytes:
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            if member.isreg() and _METADATA_NAME.match(member.name):
-                content = archive.extractfile(member)
-                return content.read(_MAX_METADATA_BYTES) if content else b""
-    return b""
-
-
-def _peek_zip(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if _METADATA_NAME.match(name):
-                with archive.open(name) as content:
-                    return content.read(_MAX_METADATA_BYTES)
-    return b""
-
-
-def _peek_document(path: Path) -> bytes:
-    if path.stat().st_size > _MAX_PEEKED_DOCUMENT_BYTES:
-        return b""
-    return bytes(msgspec.json.decode(path.read_bytes(), type=_Document).metadata)
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    try:
-        metadata = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def _episode_id(metadata: dict[str, Any], digest: str) -> str:
-    named = metadata.get("episode_id")
-    if isinstance(named, str) and EPISODE_ID.fullmatch(named):
-        return named
-    return f"ep_{digest[:_ID_CHARS]}"
-
-
-def _robot_id(metadata: dict[str, Any]) -> str | None:
-    named = metadata.get("robot_id")
-    return named if isinstance(named, str) and ROBOT_ID.fullmatch(named) else None
 
 
 def _announced(metadata: dict[str, Any]) -> dict[str, Any]:

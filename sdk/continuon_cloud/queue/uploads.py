@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import ValidationError
 
-from continuon.rlds import SourceError, validate_path
 from continuon_cloud.client import ContinuonClient
 from continuon_cloud.errors import (
     EpisodeSourceError,
@@ -99,7 +98,6 @@ class UploadQueue:
             QueueBusyError: Another process has been packing for ten minutes.
         """
         source = read_source(path)
-        _refuse_private(source)
         cloud = self._settings.base_url
         robot_id = robot_id or self._robot_of(source)
         with Lock(self._folder / "add.lock", timeout_s=_ADD_TIMEOUT_S):
@@ -244,24 +242,6 @@ class _Clients:
                 robot = None
             self._made[robot_id] = ContinuonClient(self._settings, robot=robot, http=self._http)
         return self._made[robot_id]
-
-
-def _refuse_private(source: Source) -> None:
-    """Refuse a recording that forbids its upload, in its metadata or in any step.
-
-    Whatever else is wrong with an episode is the cloud's to judge, where its owner sees it; this
-    one must not leave the machine.
-    """
-    try:
-        report = validate_path(source.path)
-    except SourceError as error:
-        raise EpisodeSourceError(str(error)) from error
-    if report.no_upload:
-        raise EpisodeSourceError(
-            f"{source.path} is marked no_upload by its recording",
-            code="privacy.no_upload",
-            hint="It stays on this machine. Nothing was sent.",
-        )
 
 
 def _refuse_unsendable(plan: ItemPlan) -> None:
