@@ -185,7 +185,10 @@ class EpisodeStore:
             storage_errors(),
             blob.open("rb", chunk_size=_RANGE_BYTES, raw_download=True) as reader,
         ):
-            while chunk := reader.read(_READ_BYTES):
+            # The size is known: asking for more would cost one more operation to learn the end.
+            remaining = stored.size_bytes
+            while remaining > 0 and (chunk := reader.read(min(_READ_BYTES, remaining))):
+                remaining -= len(chunk)
                 yield chunk
 
     async def copy(self, source: StoredObject, destination: str) -> None:
