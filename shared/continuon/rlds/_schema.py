@@ -254,7 +254,9 @@ def _signature(value: Any) -> Any:
         return value is None
     if all(rules.is_number(item) for item in value):
         return "numbers"
-    return repr([_signature(item) for item in value])
+    if any(isinstance(item, list | dict) for item in value):
+        return ("containers", _signature(_union(*value)))
+    return "scalars"
 
 
 def merge_form(form: Any, value: Any) -> Any:

@@ -74,6 +74,7 @@ class Segment:
         self._limits = limits
         self._step_budget = step_budget
         self._batches: BatchRules | None = None
+        self._latest_bad = -1
         self._form: dict[str, Any] = {}
         self._pieces: list[bytes] = []
         self._waiting = 0
@@ -212,20 +213,22 @@ class Segment:
         return step
 
     def _step(self, step: dict[str, Any], mark: Mark) -> None:
-        sound = True
-        for code, path, message in rules.check_step(step, self.baseline):
-            sound = sound and codes.CODES[code].severity == "warning"
-            self._add(code, path, message, mark)
+        for fault in rules.check_step(step, self.baseline):
+            self._add(*fault, mark)
         self._references(step, mark)
         self._index(step.get("step_index"), mark)
         self._flags(step, mark)
         self._times(step, mark)
-        if sound and self._batches is None and self.shape == shapes.CANONICAL:
+        if self._latest_bad != mark.step:
+            self._sound_step(step, mark)
+
+    def _sound_step(self, step: dict[str, Any], mark: Mark) -> None:
+        if quality.is_sampled(mark.step):
+            self.sample.add(mark.step, step["action"]["command"], quality.sensors_in(step))
+        if self._batches is None and self.shape == shapes.CANONICAL:
             self._form = merge_form(self._form, step)
             if mark.step >= STEPS_BEFORE_BATCHES:
                 self._start_batches()
-        if sound and quality.is_sampled(mark.step):
-            self.sample.add(mark.step, step["action"]["command"], quality.sensors_in(step))
 
     def _start_batches(self) -> None:
         """From here on, whole batches can be decoded by the form of the steps so far."""
@@ -242,6 +245,7 @@ class Segment:
 
     def mark_bad(self, mark: Mark) -> None:
         """Remember the earliest step with a problem."""
+        self._latest_bad = mark.step
         if self.first_bad is None or mark < self.first_bad:
             self.first_bad = mark
 

@@ -7,6 +7,8 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from continuon.rlds import Packaging, Report, detect_packaging
 from rlds_samples import (
     Files,
     encode_steps,
@@ -19,8 +21,6 @@ from rlds_samples import (
     validate,
     validate_bytes,
 )
-
-from continuon.rlds import Packaging, Report, detect_packaging
 
 SMALL = tiny()
 OBJECTS = {

@@ -7,10 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from rlds_samples import EPISODES, edit_steps, load_folder, validate
 
 from continuon.limits import EPISODE_MAX_LINE_BYTES
 from continuon.rlds import Report, codes, validate_path
+from rlds_samples import EPISODES, edit_steps, load_folder, validate
 
 ROWS = [json.loads(line) for line in (EPISODES / "expected.jsonl").read_text().splitlines()]
 STORED = [row for row in ROWS if (EPISODES / row["path"]).exists()]
