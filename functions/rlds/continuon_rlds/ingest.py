@@ -24,6 +24,7 @@ import msgspec
 from continuon.contracts.episodes import EpisodeStatus
 from continuon.errors import FieldProblem, ProblemError
 from continuon.platform import leases
+from continuon.platform.documents import storable
 from continuon.platform.faults import crash_point
 from continuon.platform.pubsub import publish
 from continuon.rlds import (
@@ -201,7 +202,7 @@ async def _work(
     await store.put_report(report_ref, report.to_json())
     crash_point("ingest.reported")
     fields = service.verdict_fields(report, storage_ref=storage_ref, report_ref=report_ref, now=now)
-    lease = await lease.write(fields)
+    lease = await lease.write({**fields, "metadata": storable(fields["metadata"])})
     crash_point("ingest.recorded")
     settled = record.model_copy(update={**fields, "status": EpisodeStatus(fields["status"])})
     return Verdict(await _finish(store, lease, settled), report)

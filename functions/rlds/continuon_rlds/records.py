@@ -8,6 +8,7 @@ from pydantic import Field
 
 from continuon.contracts.base import Contract, Timestamp
 from continuon.contracts.episodes import Episode, EpisodeStatus
+from continuon.platform.documents import restored, storable
 
 __all__ = ["AnnouncedFile", "EpisodeRecord", "UploadRecord"]
 
@@ -70,7 +71,17 @@ class EpisodeRecord(Contract):
     @classmethod
     def from_document(cls, data: dict[str, Any]) -> Self:
         """Read a document's fields."""
-        return cls.model_validate(data)
+        return cls.model_validate({**data, "metadata": restored(data.get("metadata", {}))})
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the fields of a new document.
+
+        Defaults stay absent: encoding one costs as much as encoding a value.
+        """
+        fields = self.model_dump(exclude_defaults=True)
+        if self.metadata:
+            fields["metadata"] = storable(self.metadata)
+        return fields
 
     @property
     def is_settled(self) -> bool:

@@ -95,8 +95,7 @@ class EpisodeStore:
         batch = self._documents.batch()
         if nonce is not None:
             nonce.spend_in(batch)
-        # Defaults stay absent: encoding one costs as much as encoding a value.
-        batch.create(self.reference(record.episode_id), record.model_dump(exclude_defaults=True))
+        batch.create(self.reference(record.episode_id), record.to_document())
         try:
             with firestore_errors():
                 await batch.commit(timeout=RPC_TIMEOUT_S)
