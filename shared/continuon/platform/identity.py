@@ -28,7 +28,7 @@ from continuon.auth.problems import (
 )
 from continuon.auth.signatures import SignedRequest, claimed_key_id, verify_request
 from continuon.contracts.robots import RobotStatus
-from continuon.errors import ProblemError
+from continuon.errors import ProblemError, UnavailableError
 from continuon.platform.firestore import (
     RPC_TIMEOUT_S,
     firestore_client,
@@ -162,15 +162,19 @@ def _verify_id_token(token: str) -> dict[str, Any]:
         firebase_admin.initialize_app()
     try:
         claims: dict[str, Any] = auth.verify_id_token(token)
-    except (auth.InvalidIdTokenError, ValueError) as error:
+    except (auth.InvalidIdTokenError, ValueError, RecursionError) as error:
+        # RecursionError: a token whose JSON is nested beyond what the library's reader follows.
         raise ProblemError(TOKEN_INVALID) from error
+    except auth.CertificateFetchError as error:
+        raise UnavailableError("Firebase Auth") from error
     return claims
 
 
 async def _prove_user(token: str, now: datetime) -> UserPrincipal:
     claims = await asyncio.to_thread(_verify_id_token, token)
     # The library checks this too, except against an emulator: a laptop must not be kinder.
-    if claims["exp"] <= now.timestamp():
+    expires = claims.get("exp")
+    if not isinstance(expires, int) or expires <= now.timestamp():
         raise ProblemError(TOKEN_INVALID, "The ID token has expired.")
     roles = {role for role in Role if claims.get(role.value) is True} | {Role.USER}
     return UserPrincipal(claims["uid"], claims.get("email"), frozenset(roles))
