@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from continuon.rlds import validate_path
 from continuon_cloud.cli import run
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +82,17 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text) + re.findall(r"src=\"([^\"]+)\"", text)
 
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_report_on_the_landing_page_is_the_validators() -> None:
+    page = (ROOT / "hosting" / "index.html").read_text(encoding="utf-8")
+    block = page[page.index("Excerpt of a report") :]
+    code = block[block.index("<code>") + len("<code>") : block.index("</code>")]
+    shown = json.loads(html.unescape(re.sub(r"<[^>]+>", "", code)))
+
+    broken = ROOT / "examples/episodes/recorded/invalid/time_backwards"
+    report = json.loads(validate_path(broken).to_json())
+
+    assert shown["verdict"] == report["verdict"]
+    assert shown["problems"] == report["problems"]
+    assert shown["repair"].items() <= report["repair"].items()
