@@ -84,6 +84,12 @@ class Merger:
         for segment in segments:
             self._segment(segment)
         filled = [segment for segment in segments if segment.steps]
+        if filled and filled[0].has_instruction is False:
+            where = "observation.language_instruction"
+            message = "the first step does not name the task"
+            self._findings.add(
+                codes.INSTRUCTION_MISSING, message, file=filled[0].file, step=0, path=where
+            )
         if filled:
             _Flags(self, self._findings).check(filled, complete=self._complete)
         if self._times is not None:

@@ -294,6 +294,12 @@ def _vision_clocks(observation: dict[str, Any]) -> Iterator[tuple[str, dict[str,
             yield f"observation.media.{label}.timestamp_ns", block, "timestamp_ns"
 
 
+def has_instruction(step: dict[str, Any]) -> bool:
+    """Whether a step names the task, in the observation, in its metadata or by itself."""
+    blocks = (step, step.get("observation"), step.get("step_metadata"))
+    return any(isinstance(b, dict) and b.get("language_instruction") is not None for b in blocks)
+
+
 def read_references(step: dict[str, Any]) -> Iterator[blobs.Reference | Fault]:
     """Yield the media references of a step, and a fault for each bad one."""
     observation = step.get("observation")

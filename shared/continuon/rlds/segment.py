@@ -49,6 +49,7 @@ class Segment:
         times: First and last time, in nanoseconds.
         timing: Intervals.
         sample: Sampled commands and sensors.
+        has_instruction: The first step names the task; None when it could not be read.
     """
 
     def __init__(self, file: str, limits: Limits, *, step_budget: int) -> None:
@@ -74,6 +75,7 @@ class Segment:
         self._limits = limits
         self._step_budget = step_budget
         self._batches: BatchRules | None = None
+        self.has_instruction: bool | None = None
         self._latest_bad = -1
         self._form: dict[str, Any] = {}
         self._pieces: list[bytes] = []
@@ -215,6 +217,8 @@ class Segment:
     def _step(self, step: dict[str, Any], mark: Mark) -> None:
         for fault in rules.check_step(step, self.baseline):
             self._add(*fault, mark)
+        if mark.step == 0:
+            self.has_instruction = rules.has_instruction(step)
         self._references(step, mark)
         self._index(step.get("step_index"), mark)
         self._flags(step, mark)

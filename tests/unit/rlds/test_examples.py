@@ -125,7 +125,8 @@ def test_kotlin_shapes_are_normalised_with_a_warning() -> None:
     for name in ("kotlin_shape", "kotlin_shape_ee", "kotlin_upload.zip"):
         report = validate_path(EPISODES / "recorded" / "variants" / name)
         assert (report.verdict, report.shape, report.profile) == ("valid", "kotlin", "xr")
-        assert [found.code for found in report.warnings] == [codes.SHAPE_KOTLIN]
+        warned = [found.code for found in report.warnings]
+        assert warned == [codes.SHAPE_KOTLIN, codes.INSTRUCTION_MISSING]
         assert report.metadata is not None
         assert report.metadata["software"]["glove_firmware"] == "0.1.0"
 
