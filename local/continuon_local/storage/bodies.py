@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -72,6 +73,8 @@ class BodyWriter:
         self._file: BinaryIO | None = None
         self._pending = bytearray()
         self._hasher = hasher
+        # A cancelled request leaves its worker thread running; the next step waits for it here.
+        self._turn = threading.Lock()
         self.received = 0
 
     async def write(self, data: bytes) -> None:
@@ -90,6 +93,10 @@ class BodyWriter:
         await asyncio.to_thread(self._abandon)
 
     def _flush(self) -> None:
+        with self._turn:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
         if self._file is None:
             self._file = self._path.open("xb", buffering=0)
         view = memoryview(self._pending)
@@ -111,9 +118,10 @@ class BodyWriter:
         return self._hasher.digests()
 
     def _abandon(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        with self._turn:
+            if self._file is not None:
+                self._file.close()
+            self._path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ __all__ = ["compile_glob"]
 _MAX_PATTERN_CHARACTERS = 1024
 
 _TOKEN = re.compile(
-    r"(?P<deep>\*\*)|(?P<flat>\*)|(?P<one>\?)|(?P<set>\[(?P<not>[!^]?)(?P<members>[^\]]+)\])"
+    r"(?P<folders>\*\*/)|(?P<deep>\*\*)|(?P<flat>\*)|(?P<one>\?)|(?P<set>\[(?P<not>[!^]?)(?P<members>[^\]]+)\])"
     r"|(?P<open>\{)|(?P<close>\})|(?P<or>,)|\\(?P<escaped>.)|(?P<other>.)",
     re.DOTALL,
 )
@@ -52,4 +52,11 @@ def _translate(token: re.Match[str], *, inside: bool) -> str:
         return "|" if inside else ","
     if kind in {"escaped", "other"}:
         return re.escape(token[kind])
-    return {"deep": ".*", "flat": "[^/]*", "one": "[^/]", "open": "(?:", "close": ")"}[str(kind)]
+    return {
+        "folders": "(?:.*/)?",
+        "deep": ".*",
+        "flat": "[^/]*",
+        "one": "[^/]",
+        "open": "(?:",
+        "close": ")",
+    }[str(kind)]

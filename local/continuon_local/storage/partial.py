@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class PartialBody:
         self._hasher = hasher if hasher.size == size else None
         self._file: BinaryIO | None = None
         self._pending = bytearray()
+        # A cancelled request leaves its worker thread running; the next step waits for it here.
+        self._turn = threading.Lock()
         self._written = size
         self.size = size
         self.unsynchronised = 0
@@ -53,6 +56,10 @@ class PartialBody:
         return await asyncio.to_thread(self._close)
 
     def _flush(self) -> None:
+        with self._turn:
+            self._write_pending()
+
+    def _write_pending(self) -> None:
         pending, self._pending = self._pending, bytearray()
         file = self._opened()
         view = memoryview(pending)
@@ -72,10 +79,11 @@ class PartialBody:
         return self._file
 
     def _synchronise(self) -> int:
-        self._flush()
-        os.fsync(self._opened().fileno())
-        self.unsynchronised = 0
-        return self._written
+        with self._turn:
+            self._write_pending()
+            os.fsync(self._opened().fileno())
+            self.unsynchronised = 0
+            return self._written
 
     def _close(self) -> int:
         try:

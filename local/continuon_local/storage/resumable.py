@@ -230,14 +230,20 @@ class Sessions:
 
         Whoever lost a connection asks again on another: the newer request is the one that counts.
         """
-        writer = self._writers.get(session_id)
-        if writer is not None:
+        while (writer := self._writers.get(session_id)) is not None:
             writer.cancel()
             await asyncio.wait([writer])
+            self._forget_writer(session_id, writer)
         return self.get(session_id)
+
+    def _forget_writer(self, session_id: str, writer: asyncio.Task[Any]) -> None:
+        if self._writers.get(session_id) is writer:
+            del self._writers[session_id]
 
     async def exclusively(self, session_id: str, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work``, which writes to a session, so that a newer request can end it.
+
+        Call it without an await after :meth:`settled`: then no other request comes in between.
 
         Raises:
             StorageError: A newer request took over (503).
@@ -251,8 +257,7 @@ class Sessions:
             await asyncio.wait([task])
             raise
         finally:
-            if self._writers.get(session_id) is task:
-                del self._writers[session_id]
+            self._forget_writer(session_id, task)
         if task.cancelled():
             message = "Another request continues this upload."
             raise StorageError(503, "backendError", "ServiceUnavailable", message)
@@ -282,14 +287,18 @@ class Sessions:
                     self._persist(session, await partial.synchronise())
             arrived = end is None or partial.size == end
         finally:
-            # Shielded, because a cancellation is one reason to get here.
-            await asyncio.shield(self._conclude(session, partial, arrived=arrived))
+            # A cancellation is one reason to get here; another may come while this runs.
+            await _to_the_end(self._conclude(session, partial, arrived=arrived))
 
     async def _conclude(self, session: Session, partial: PartialBody, *, arrived: bool) -> None:
         size = await partial.close()
         if not arrived:
             size -= size % CHUNK_UNIT_BYTES
-        self._persist(session, max(size, session.persisted))
+        size = max(size, session.persisted)
+        self._persist(session, size)
+        hasher = self._hashers.get(session.id)
+        if hasher is not None and hasher.size > size:
+            del self._hashers[session.id]  # it has seen bytes that the client sends again
 
     def _persist(self, session: Session, size: int) -> None:
         with transaction(self._connection):
@@ -307,6 +316,8 @@ class Sessions:
         """
         try:
             return await self._complete(session, expected)
+        except _AlreadyEndedError:
+            return self._result(session)
         except StorageError:
             await self.end(session, "failed")
             raise
@@ -330,15 +341,23 @@ class Sessions:
         return await self._objects.create(new)
 
     def _mark_complete(self, session: Session, record: ObjectRecord) -> None:
-        self._connection.execute(
-            "UPDATE upload_sessions SET state = 'complete', result = ? WHERE id = ?",
+        cursor = self._connection.execute(
+            "UPDATE upload_sessions SET state = 'complete', result = ?"
+            " WHERE id = ? AND state = 'open'",
             (_dump_record(record), session.id),
         )
+        if cursor.rowcount == 0:
+            raise _AlreadyEndedError
+
+    def _result(self, session: Session) -> ObjectRecord:
+        """Return what another request made of the session while this one was finishing it."""
+        ended = self.get(session.id)
+        if ended.result is None:
+            raise StorageError(410, "gone", "Gone", "The upload session has ended.")
+        return ended.result
 
     async def _digests(self, session: Session) -> Digests:
-        hasher = self._hashers.get(session.id) or Hasher()
-        if hasher.size > session.persisted:
-            hasher = Hasher()  # it has seen bytes that were rounded away
+        hasher = self._hashers.pop(session.id, None) or Hasher()
         path = self._bodies.path(session.body_id)
         return await asyncio.to_thread(catch_up, hasher, path, session.persisted)
 
@@ -350,12 +369,31 @@ class Sessions:
     async def end(self, session: Session, state: str) -> None:
         """End an open session for good; ``state`` is ``failed`` or ``cancelled``."""
         with transaction(self._connection):
-            self._connection.execute(
+            ended = self._connection.execute(
                 "UPDATE upload_sessions SET state = ? WHERE id = ? AND state = 'open'",
                 (state, session.id),
-            )
+            ).rowcount
         self._hashers.pop(session.id, None)
-        await self._bodies.discard([session.body_id])
+        if ended:
+            await self._bodies.discard([session.body_id])
+
+
+class _AlreadyEndedError(Exception):
+    """Another request finished or cancelled the session first."""
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` to its end even when the caller is cancelled, and only then pass that on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _check_end(session: Session, size: int, end: int | None) -> None:

@@ -91,6 +91,8 @@ async def test_pages_of_any_size_add_up_without_gap_or_repetition(
         ("[!ab]/1", ["c/1", "ü/1"]),
         ("{a,c}/1", ["a/1", "c/1"]),
         ("a,b", []),
+        ("**/1", ["a/1", "c/1", "ü/1"]),
+        ("**/{a,y}", ["a", "a/2/y"]),
         ("a\\/1", ["a/1"]),
         ("(a|b)", []),
     ],

@@ -316,3 +316,51 @@ async def test_browsers_get_the_308_in_a_header(cloud: Cloud) -> None:
 
     assert (answer.status_code, answer.headers["x-http-status-code-override"]) == (200, "308")
     assert answer.headers["range"] == f"bytes=0-{UNIT - 1}"
+
+
+async def test_checksums_are_of_the_bytes_that_were_kept(cloud: Cloud) -> None:
+    session = await start(cloud)
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield BODY[:UNIT] + b"x" * (UNIT - 5)
+        raise ConnectionError
+
+    whole = {"content-range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}
+    await cloud.http.put(session, content=broken(), headers=whole)
+    answer = await send(cloud, session, UNIT, len(BODY), len(BODY))
+
+    assert (await cloud.read("big")).content == BODY
+    value = google_crc32c.value(BODY).to_bytes(4, "big")
+    assert answer.json()["crc32c"] == base64.b64encode(value).decode()
+
+
+async def test_racing_completions_make_one_generation(cloud: Cloud) -> None:
+    session = await start(cloud)
+    await send(cloud, session, 0, 3 * UNIT, "*")
+
+    answers = await asyncio.gather(*(ask(cloud, session, 3 * UNIT) for _ in range(6)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["generation"] for answer in answers}) == 1
+    assert cloud.events() == [("finalized", "objects/big")]
+    assert (await cloud.read("big")).content == BODY[: 3 * UNIT]
+
+
+async def test_racing_writers_never_mix(cloud: Cloud) -> None:
+    session = await start(cloud)
+
+    async def slow() -> AsyncIterator[bytes]:
+        for begin in range(0, len(BODY), 10_000):
+            yield BODY[begin : begin + 10_000]
+            await asyncio.sleep(0)
+
+    async def upload() -> int:
+        whole = {"content-range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}
+        return (await cloud.http.put(session, content=slow(), headers=whole)).status_code
+
+    statuses = await asyncio.gather(*(upload() for _ in range(6)))
+
+    assert set(statuses) <= {200, 503}
+    assert (await ask(cloud, session, len(BODY))).status_code == 200
+    assert (await cloud.read("big")).content == BODY
+    assert cloud.events() == [("finalized", "objects/big")]
