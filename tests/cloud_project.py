@@ -176,6 +176,7 @@ class CloudProject:
         (codebase / "main.py").write_text(MAIN)
         (codebase / "functions.yaml").write_text(MANIFEST)
         (root / "firebase.json").write_text(json.dumps(FIREBASE_JSON))
+        (root / "continuon-local.toml").write_text('buckets = ["continuon-rlds"]\n')
         self._write_public(root / "public")
 
     def calls(self, function: str) -> list[dict[str, Any]]:
