@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ import httpx
 from continuon_cloud.errors import ApiProblem, DownloadError, UnreachableError
 from continuon_cloud.files import sync_folder
 from continuon_cloud.queue.backoff import backoff_s
+from continuon_cloud.transport import seconds_until_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +31,16 @@ __all__ = ["DownloadedEpisode", "download_episode", "safe_target"]
 MAX_ATTEMPTS: Final = 6
 """Breaks in a row, without a byte in between, before a download gives up."""
 
+MAX_RENEWALS: Final = 20
+"""New URLs for one file: at fifteen minutes each, five hours."""
+
 _REPORT: Final = "report.json"
 _PART: Final = ".part"
 _SEGMENT: Final = re.compile(r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
 _CONTENT_RANGE: Final = re.compile(r"^bytes ([0-9]+)-[0-9]+/([0-9]+)$")
 _EXPIRED: Final = frozenset({400, 401, 403})
 _RANGE_NOT_SATISFIABLE: Final = 416
+_TEMPORARY: Final = frozenset({408, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,14 @@ async def download_episode(
     return DownloadedEpisode(episode_id, folder, tuple(targets), size_bytes, verified)
 
 
+class _TryAgainError(Exception):
+    """The store asks for patience."""
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        super().__init__("the store asks for patience")
+        self.retry_after_s = retry_after_s
+
+
 class _Download:
     """One file."""
 
@@ -124,20 +138,22 @@ class _Download:
         version = hashlib.sha256(f"{file.size_bytes}.{file.crc32c}".encode()).hexdigest()[:12]
         self._part = target.with_name(f".{target.name}.{version}{_PART}")
         self._on_progress = on_progress
+        self._renewals = 0
 
     async def run(self) -> None:
         failures = 0
         while (have := self._have()) < self._file.size_bytes or not self._part.exists():
             try:
                 await self._fetch(have)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, _TryAgainError) as error:
                 failures = 1 if self._have() > have else failures + 1
                 if failures >= MAX_ATTEMPTS:
                     raise UnreachableError(
                         f"the download of {self._file.path} broke ({type(error).__name__})",
                         hint="Run the same command again; it goes on where it stopped.",
                     ) from error
-                await asyncio.sleep(backoff_s(failures))
+                after_s = error.retry_after_s if isinstance(error, _TryAgainError) else None
+                await asyncio.sleep(backoff_s(failures, retry_after_s=after_s))
         self._finish()
 
     def _have(self) -> int:
@@ -157,6 +173,8 @@ class _Download:
             if response.status_code == _RANGE_NOT_SATISFIABLE:
                 self._part.unlink()
                 return
+            if response.status_code in _TEMPORARY or response.is_server_error:
+                raise _TryAgainError(seconds_until_retry(response.headers, datetime.now(UTC)))
             if not response.is_success:
                 raise DownloadError(
                     f"the store answered {response.status_code} for {self._file.path}",
@@ -187,15 +205,15 @@ class _Download:
                     self._on_progress(self._file.path, start, self._file.size_bytes)
 
     async def _renew(self) -> None:
-        before = self._file.url
+        self._renewals += 1
+        if self._renewals > MAX_RENEWALS:
+            raise DownloadError(
+                f"the store refuses the URL of {self._file.path}", code="download.refused"
+            )
         granted = await self._client.download_urls(self._episode_id)
         for file in granted.files:
             if file.path == self._file.path and file.size_bytes == self._file.size_bytes:
                 self._file = file
-        if self._file.url == before:
-            raise DownloadError(
-                f"the store refuses the URL of {self._file.path}", code="download.refused"
-            )
 
     def _finish(self) -> None:
         with self._part.open("rb") as part:

@@ -78,11 +78,19 @@ class Stage:
             self._write(entry | {"status": "cut"})
             send.__self__.transport.abort()
             return
-        self._write(
-            entry | {"status": response.status_code, "known": response.headers.get("range")}
-        )
+        part = entry.pop("answered", None)
+        known = response.headers.get("range")
+        self._write(entry | {"status": response.status_code, "known": known})
         with contextlib.suppress(OSError):
-            await response(scope, receive, send)
+            if part is None:
+                await response(scope, receive, send)
+                return
+            start = {"type": "http.response.start", "status": response.status_code}
+            await send({**start, "headers": response.raw_headers})
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            # Long enough for the part to leave; then the connection goes, not the answer's end.
+            await asyncio.sleep(0.05)
+            send.__self__.transport.abort()
 
     async def _answer(self, request: Request, entry: dict[str, Any]) -> Response:
         path = request.url.path
