@@ -125,7 +125,7 @@ def tiny() -> Files:
     }
 
 
-def edit_steps(files: Files, change: Callable[[list[dict[str, Any]]], None]) -> Files:
+def edit_steps(files: Files, change: Callable[[list[dict[str, Any]]], object]) -> Files:
     """Change the decoded steps of `steps.jsonl`; fails if nothing changed."""
     steps = [json.loads(line) for line in files["steps.jsonl"].splitlines()]
     before = copy.deepcopy(steps)

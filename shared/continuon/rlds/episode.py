@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEPS_FILE: Final = "steps.jsonl"
 MANIFEST_FILE: Final = "manifest.json"
 _SHARD: Final = re.compile(r"steps/(\d{6})\.jsonl")
-_UNSAFE: Final = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|^/|//|[\\\x00-\x1f\x7f:]|^$")
+_UNSAFE: Final = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|^/|//|[\\\x00-\x1f\x7f:]|^$|/$")
 _NS_PER_MS: Final = 1_000_000
 _DURATION_TOLERANCE: Final = 0.05
 """Declared and measured duration may differ by 5 %, or by one step period."""
