@@ -7,7 +7,7 @@ from urllib.parse import urldefrag, urljoin
 
 import pytest
 
-from browser.view import too_faint
+from browser.view import PHONE_WIDTH, too_faint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Open = Callable[..., View]
 
 PAGES = ("/", "/docs", "/docs/problems", "/docs/episode-codes", "/nowhere")
-PHONE_WIDTH = 360
+PLAIN_PAGES = [path for path in PAGES if path != "/docs"]
+"""Those without the viewer, which `test_reference.py` looks at in the same ways."""
 
 
 @pytest.mark.parametrize("path", PAGES[:-1])
@@ -40,7 +41,7 @@ def test_the_policy_allows_own_files_only(seen: Open, site: str, path: str) -> N
     assert "unsafe" not in response.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path != "/docs"])
+@pytest.mark.parametrize("path", PLAIN_PAGES)
 def test_a_page_has_one_main_heading_and_a_title(seen: Open, path: str) -> None:
     page = seen(path).page
 
@@ -91,7 +92,7 @@ def test_every_link_leads_somewhere(seen: Open, site: str, path: str) -> None:
             assert page.locator(f"[id='{fragment}']").count() == 1, link
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", PLAIN_PAGES)
 def test_nothing_is_wider_than_a_phone(seen: Open, path: str) -> None:
     page = seen(path, width=PHONE_WIDTH).page
 
@@ -99,7 +100,7 @@ def test_nothing_is_wider_than_a_phone(seen: Open, path: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", PLAIN_PAGES)
 def test_text_is_readable_in_both_schemes(seen: Open, path: str, scheme: Scheme) -> None:
     page = seen(path, scheme=scheme).page
 

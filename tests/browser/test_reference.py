@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from browser.view import too_faint
+from browser.view import PHONE_WIDTH, too_faint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,21 @@ UPLOAD = "/api/rlds/signed-url"
 
 def operation(page: Page, path: str) -> Locator:
     return page.locator(".opblock").filter(has=page.locator(f"[data-path='{path}']"))
+
+
+@pytest.fixture(scope="module")
+def reading(seen: Open) -> Open:
+    """Look at the page with one operation opened; each view is loaded once."""
+
+    @functools.cache
+    def opened(width: int, scheme: Scheme) -> View:
+        view = seen("/docs", width=width, scheme=scheme)
+        upload = operation(view.page, UPLOAD)
+        upload.locator(".opblock-summary-control").click()
+        upload.locator(".responses-table").wait_for()
+        return view
+
+    return opened
 
 
 def test_every_operation_of_the_document_is_listed(seen: Open, site: str) -> None:
@@ -43,12 +59,9 @@ def test_every_operation_of_the_document_is_listed(seen: Open, site: str) -> Non
     assert sorted(map(tuple, shown)) == wanted
 
 
-def test_an_operation_opens_and_shows_its_body_and_answers(open_page: Open) -> None:
-    view = open_page("/docs")
+def test_an_operation_opens_and_shows_its_body_and_answers(reading: Open) -> None:
+    view = reading(1280, "light")
     upload = operation(view.page, UPLOAD)
-
-    upload.locator(".opblock-summary-control").click()
-    upload.locator(".responses-table").wait_for()
 
     assert "episode_id" in upload.locator(".opblock-section-request-body").inner_text()
     assert upload.locator(".response[data-code='200']").is_visible()
@@ -74,11 +87,8 @@ def test_an_operation_can_be_tried_and_shows_the_real_answer(open_page: Open) ->
     assert view.foreign_requests == []
 
 
-def test_an_address_with_an_operation_opens_it(open_page: Open) -> None:
-    page = open_page("/docs").page
-    operation(page, UPLOAD).locator(".opblock-summary-control").click()
-    operation(page, UPLOAD).locator(".responses-table").wait_for()
-    fragment = urlsplit(page.url).fragment
+def test_an_address_with_an_operation_opens_it(reading: Open, open_page: Open) -> None:
+    fragment = urlsplit(reading(1280, "light").page.url).fragment
 
     again = open_page(f"/docs#{fragment}").page
 
@@ -86,18 +96,9 @@ def test_an_address_with_an_operation_opens_it(open_page: Open) -> None:
     assert again.locator(".opblock.is-open").count() == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_an_open_operation_is_readable_in_both_schemes(open_page: Open, scheme: Scheme) -> None:
-    page = open_page("/docs", scheme=scheme).page
-    operation(page, UPLOAD).locator(".opblock-summary-control").click()
-    operation(page, UPLOAD).locator(".responses-table").wait_for()
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (PHONE_WIDTH, "dark")])
+def test_an_open_operation_is_readable(reading: Open, width: int, scheme: Scheme) -> None:
+    page = reading(width, scheme).page
 
     assert too_faint(page) == []
-
-
-def test_an_open_operation_fits_a_phone(open_page: Open) -> None:
-    page = open_page("/docs", width=360).page
-    operation(page, UPLOAD).locator(".opblock-summary-control").click()
-    operation(page, UPLOAD).locator(".responses-table").wait_for()
-
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Scheme = Literal["light", "dark"]
 
+PHONE_WIDTH = 360
+"""CSS pixels: the narrowest phones in use."""
+
 _SCRIPT = """
 () => {
   const parse = color => {
