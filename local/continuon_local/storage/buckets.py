@@ -22,20 +22,19 @@ __all__ = ["Buckets"]
 # https://cloud.google.com/storage/docs/buckets#naming; dots allow up to 222 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
-_SETTABLE = frozenset(
-    {
-        "cors",
-        "iamConfiguration",
-        "labels",
-        "lifecycle",
-        "location",
-        "logging",
-        "rpo",
-        "storageClass",
-        "versioning",
-        "website",
-    }
-)
+_SETTABLE: dict[str, type] = {
+    "cors": list,
+    "iamConfiguration": dict,
+    "labels": dict,
+    "lifecycle": dict,
+    "location": str,
+    "logging": dict,
+    "rpo": str,
+    "storageClass": str,
+    "versioning": dict,
+    "website": dict,
+}
+_CORS_LISTS = ("origin", "method", "responseHeader")
 
 # What a client may send back because the service sent it; without effect.
 _OUTPUT_ONLY = frozenset(
@@ -61,8 +60,11 @@ _MULTI_REGIONS = frozenset({"ASIA", "EU", "US"})
 def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an owner may set; what would have to be enforced and is not, is refused."""
     for name, value in body.items():
-        if name not in _SETTABLE | _OUTPUT_ONLY and _asks_something(value):
+        if name not in _OUTPUT_ONLY | _SETTABLE.keys() and _asks_something(value):
             raise not_implemented(f"Bucket field {name}")
+        if value is not None and not isinstance(value, _SETTABLE.get(name, object)):
+            raise invalid(f"Invalid value for {name}")
+    _check_cors(body.get("cors") or [])
     access = body.get("iamConfiguration") or {}
     if access.get("publicAccessPrevention") not in {None, "inherited", "unspecified"}:
         raise not_implemented("Bucket field iamConfiguration.publicAccessPrevention")
@@ -71,6 +73,19 @@ def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
         location = str(fields["location"]).upper()
         fields |= {"location": location, "locationType": _location_type(location)}
     return fields
+
+
+def _check_cors(rules: list[Any]) -> None:
+    for rule in rules:
+        if not isinstance(rule, dict):
+            raise invalid("Invalid value for cors")
+        texts = [rule.get(name) or [] for name in _CORS_LISTS]
+        if not all(isinstance(part, list) and _all_texts(part) for part in texts):
+            raise invalid("Invalid value for cors")
+
+
+def _all_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) and value.isascii() for value in values)
 
 
 def _asks_something(value: object) -> bool:

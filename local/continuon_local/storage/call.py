@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from continuon_local.storage.errors import invalid
+from continuon_local.storage.json_body import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -118,10 +118,4 @@ class Call:
                 raise invalid("The request body is too large.", reason="uploadTooLarge")
         if not data.strip():
             return {}
-        try:
-            body = json.loads(data)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise invalid("Parse Error", reason="parseError")
-        return body
+        return parse_object(data)

@@ -15,9 +15,9 @@ from continuon_local.storage.json_api import object_response
 from continuon_local.storage.multipart import MultipartUpload
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions
-from continuon_local.storage.resumable import Session
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
 from continuon_local.storage.transfer import receive
+from continuon_local.storage.upload_session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

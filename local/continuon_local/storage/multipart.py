@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage.errors import invalid
+from continuon_local.storage.json_body import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,13 +49,7 @@ class MultipartUpload:
         text = await self._take_until(self._delimiter)
         head = await self._take_until(b"\r\n\r\n")
         self.media_type = _header(head, b"content-type")
-        try:
-            body = json.loads(text)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise invalid("Parse Error", reason="parseError")
-        return body
+        return parse_object(text)
 
     async def media(self) -> AsyncIterator[bytes]:
         """Yield the bytes of the media part.

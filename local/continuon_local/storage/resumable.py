@@ -8,30 +8,30 @@ https://cloud.google.com/storage/docs/performing-resumable-uploads
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.database import transaction
-from continuon_local.storage.bodies import Digests, Hasher
-from continuon_local.storage.checksums import Expected, SizeRange
+from continuon_local.storage.bodies import Hasher
 from continuon_local.storage.errors import StorageError, invalid
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.partial import PartialBody, catch_up
-from continuon_local.storage.preconditions import Preconditions
-from continuon_local.storage.records import ObjectRecord, timestamp
+from continuon_local.storage.records import timestamp
+from continuon_local.storage.upload_session import Session, dump_record, load_session
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
     from continuon_local.clock import Clock
-    from continuon_local.storage.bodies import Bodies
+    from continuon_local.storage.bodies import Bodies, Digests
+    from continuon_local.storage.checksums import Expected, SizeRange
     from continuon_local.storage.objects import Objects
+    from continuon_local.storage.preconditions import Preconditions
+    from continuon_local.storage.records import ObjectRecord
 
-__all__ = ["CHUNK_UNIT_BYTES", "Session", "Sessions"]
+__all__ = ["CHUNK_UNIT_BYTES", "Sessions"]
 
 # Every chunk but the last is a multiple of this.
 CHUNK_UNIT_BYTES = 256 << 10
@@ -55,79 +55,6 @@ CREATE TABLE IF NOT EXISTS upload_sessions (
     result TEXT
 )
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One upload that is under way, or was.
-
-    Attributes:
-        created: RFC 3339.
-        fields: The metadata that the object will have.
-        total: The size in bytes announced at the start, or None.
-        persisted: How many bytes are safe on the disk.
-        result: The finished object, else None.
-        open: Whether bytes may still come.
-    """
-
-    id: str
-    bucket: str
-    name: str
-    created: str
-    body_id: str
-    fields: Mapping[str, Any]
-    conditions: Preconditions
-    expected: Expected
-    sizes: SizeRange
-    total: int | None
-    persisted: int = 0
-    open: bool = True
-    result: ObjectRecord | None = None
-
-    def request_json(self) -> str:
-        """Return what does not change during the session."""
-        return json.dumps(
-            {
-                "fields": dict(self.fields),
-                "conditions": self.conditions.as_dict(),
-                "md5": self.expected.md5.hex() if self.expected.md5 else None,
-                "crc32c": self.expected.crc32c,
-                "sizes": asdict(self.sizes),
-                "total": self.total,
-            }
-        )
-
-
-def _dump_record(record: ObjectRecord) -> str:
-    return json.dumps({**asdict(record), "md5": record.md5.hex() if record.md5 else None})
-
-
-def _load_record(text: str) -> ObjectRecord:
-    values = json.loads(text)
-    values["md5"] = bytes.fromhex(values["md5"]) if values["md5"] else None
-    return ObjectRecord(**values)
-
-
-def _load(row: tuple[Any, ...]) -> Session:
-    request = json.loads(row[4])
-    return Session(
-        id=row[0],
-        bucket=row[1],
-        name=row[2],
-        created=row[3],
-        fields=request["fields"],
-        conditions=Preconditions(**request["conditions"]),
-        expected=Expected(
-            md5=bytes.fromhex(request["md5"]) if request["md5"] else None,
-            crc32c=request["crc32c"],
-        ),
-        sizes=SizeRange(**request["sizes"]),
-        total=request["total"],
-        body_id=row[5],
-        persisted=row[6],
-        open=row[7] == "open",
-        result=_load_record(row[8]) if row[8] else None,
-    )
 
 
 class Sessions:
@@ -216,7 +143,7 @@ class Sessions:
         expired = row[3] < timestamp(self._clock.now() - _LIFETIME)
         if row[7] == "failed" or (expired and row[7] == "open"):
             raise StorageError(410, "gone", "Gone", "The upload session has ended.")
-        return _load(row)
+        return load_session(row)
 
     def persisted(self, session_id: str) -> int:
         """Return how many bytes of a session are safe on the disk; 0 for one that is gone."""
@@ -344,7 +271,7 @@ class Sessions:
         cursor = self._connection.execute(
             "UPDATE upload_sessions SET state = 'complete', result = ?"
             " WHERE id = ? AND state = 'open'",
-            (_dump_record(record), session.id),
+            (dump_record(record), session.id),
         )
         if cursor.rowcount == 0:
             raise _AlreadyEndedError

@@ -15,7 +15,7 @@ from continuon_local.storage.resumable import CHUNK_UNIT_BYTES
 if TYPE_CHECKING:
     from continuon_local.storage.call import Call
     from continuon_local.storage.records import ObjectRecord
-    from continuon_local.storage.resumable import Session
+    from continuon_local.storage.upload_session import Session
 
 __all__ = ["cancel_upload", "continue_upload", "incomplete"]
 

@@ -13,10 +13,10 @@ from continuon_local.storage.errors import StorageError, invalid, not_implemente
 from continuon_local.storage.fields import settable_fields
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions, check_entity_tag
-from continuon_local.storage.resumable import Session
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
 from continuon_local.storage.signed_urls import SignedRequest, is_signed, verify
 from continuon_local.storage.transfer import download, object_headers, receive
+from continuon_local.storage.upload_session import Session
 
 if TYPE_CHECKING:
     from typing import Any
