@@ -125,9 +125,18 @@ class DeliveryStore:
                 ],
             )
 
-    def requeue_interrupted(self) -> int:
-        """Make what a dead process was delivering pending again; return how many."""
+    def requeue_interrupted(self, *, latest_s: float) -> int:
+        """Make what a dead process was delivering pending again; return how many.
+
+        Nothing waits beyond ``latest_s``: the earlier process may have had its clock moved, and
+        what was soon for it would be far away now.
+        """
         with transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE deliveries SET next_attempt_s = ?"
+                " WHERE state = 'pending' AND next_attempt_s > ?",
+                (latest_s, latest_s),
+            )
             return connection.execute(
                 "UPDATE deliveries SET state = 'pending' WHERE state = 'delivering'"
             ).rowcount

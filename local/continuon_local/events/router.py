@@ -90,7 +90,7 @@ class EventRouter:
         self._loop = asyncio.get_running_loop()
         data_dir = self._context.data_dir
         self._store = DeliveryStore(None if data_dir is None else data_dir / "events.db")
-        self._store.requeue_interrupted()
+        self._store.requeue_interrupted(latest_s=self._now_s() + self._retry.cap_s)
         self._scheduler.begin(self._context.clock.now())
         self._task = asyncio.create_task(self._run())
 
@@ -178,6 +178,9 @@ class EventRouter:
         try:
             reply = await self._attempt(spec, delivery)
             self._settle(spec, delivery, reply)
+        except sqlite3.Error:
+            # It stays under way in the file, so the next start delivers it again.
+            _log.exception("%s: the outcome of a delivery could not be stored", spec.id)
         finally:
             self._busy[spec.id, spec.region] -= 1
             self.wake()

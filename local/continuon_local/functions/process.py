@@ -124,19 +124,7 @@ class FunctionProcess:
         ours.setblocking(False)  # noqa: FBT003 - the socket interface
         self._control = ours
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                str(_CHILD),
-                str(theirs.fileno()),
-                cwd=self._spec.source,
-                env=dict(self._environment()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self._process = await self._spawn(theirs)
         self.starts += 1
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._following = asyncio.create_task(self._log.follow(self._process.stdout))
@@ -145,6 +133,24 @@ class FunctionProcess:
             max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S
         )
         self._ready.set()
+
+    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                str(_CHILD),
+                str(control.fileno()),
+                cwd=self._spec.source,
+                env=dict(self._environment()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(control.fileno(),),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StartError(f"function {self._spec.id!r} did not start: {error}") from error
 
     async def _announced_port(self, control: socket.socket) -> int:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["FunctionTarget", "HeaderRule", "HostingConfig", "Redirect", "Rewrite", "parse_hosting"]
 
 _REDIRECT_TYPES = (301, 302, 303, 307, 308)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _T = TypeVar("_T")
 
 
@@ -219,6 +222,9 @@ def _redirect(raw: Any, where: str) -> Redirect:
 
 def _header_rule(raw: Any, where: str) -> HeaderRule:
     rule = _convert(raw, _Headers, where)
+    for header in rule.headers:
+        if not _HEADER_NAME.fullmatch(header.key) or not _HEADER_VALUE.fullmatch(header.value):
+            raise ConfigurationError(f"{where}.headers: {header.key!r} cannot be sent as a header")
     return HeaderRule(
         pattern=_pattern(rule, where),
         headers=tuple((header.key.lower(), header.value) for header in rule.headers),

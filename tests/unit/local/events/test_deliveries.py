@@ -79,6 +79,12 @@ def test_an_acknowledged_delivery_frees_its_data_and_a_failed_one_keeps_it(
     assert [row.event.id for row in store.list(state="failed")] == ["bad"]
 
 
+def test_what_a_moved_clock_put_off_is_due_soon_after_a_restart(store: DeliveryStore) -> None:
+    add(store, event(), now_s=90_000)
+    store.requeue_interrupted(latest_s=160)
+    assert store.next_due_s(*FN) == 160
+
+
 def test_what_a_dead_process_was_delivering_is_pending_again(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     before = DeliveryStore(path)
@@ -86,7 +92,7 @@ def test_what_a_dead_process_was_delivering_is_pending_again(tmp_path: Path) -> 
     before.take_due(*FN, now_s=100, limit=1)
     before.close()
     after = DeliveryStore(path)
-    assert after.requeue_interrupted() == 1
+    assert after.requeue_interrupted(latest_s=100) == 1
     (taken,) = after.take_due(*FN, now_s=100, limit=1)
     assert taken.attempts == 2
     after.close()

@@ -39,6 +39,13 @@ FILE = Path("/project/firebase.json")
             {"public": "p", "headers": [{"regex": "(?=x)", "headers": []}]},
             "hosting.headers[0]: regex '(?=x)': RE2 has no lookaround",
         ),
+        (
+            {
+                "public": "p",
+                "headers": [{"source": "**", "headers": [{"key": "X", "value": "a\r\nb"}]}],
+            },
+            "hosting.headers[0].headers: 'X' cannot be sent as a header",
+        ),
     ],
 )
 def test_a_wrong_section_is_refused_by_file_and_key(section: Any, message: str) -> None:
