@@ -16,10 +16,10 @@ import msgspec
 
 from continuon.rlds import blobs, quality, rules
 from continuon.rlds._json import JsonFault, check_depth, is_shallow
-from continuon.rlds._schema import schema_for
 from continuon.rlds.trackers import Mark
 
 if TYPE_CHECKING:
+    from continuon.rlds._schema import Schema
     from continuon.rlds.segment import Segment
 
 _OPEN_BRACE, _CLOSE_BRACE = ord("{"), ord("}")
@@ -51,12 +51,16 @@ class BatchRules:
 
     Args:
         segment: The shard whose memory is kept up to date.
-        step: A sound step of it, which gives the types.
+        schema: The types of its steps.
+        step: The form the types were made of.
+        max_depth: Deepest nesting accepted.
     """
 
-    def __init__(self, segment: Segment, step: dict[str, Any], max_depth: int) -> None:
+    def __init__(
+        self, segment: Segment, schema: Schema, step: dict[str, Any], max_depth: int
+    ) -> None:
         self._segment = segment
-        self._schema = schema_for(step, segment.baseline)
+        self._schema = schema
         self._max_depth = max_depth
         self._misses = 0
         observation = step["observation"]

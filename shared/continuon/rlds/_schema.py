@@ -229,21 +229,32 @@ def _union(*samples: Any) -> dict[str, Any]:
 
 _CACHE_SIZE: Final = 16
 """Forms kept: the robots of one owner write few; each takes about 100 KiB of types."""
+_MOST_PER_EPISODE: Final = 4
+"""Forms one episode may have made. Making one takes some 10 ms, so an episode of thousands of
+short shards that all differ would otherwise keep a function busy for minutes."""
 _cache: OrderedDict[Any, Schema] = OrderedDict()
 
 
-def schema_for(step: dict[str, Any], baseline: rules.Baseline) -> Schema:
-    """Return the decoders for steps of this form, made at most once per form.
+class Schemas:
+    """The decoders of one episode, taken from the forms that other episodes already had made."""
 
-    Making types takes some 10 ms, which short shards would pay again and again.
-    """
-    lengths = baseline.state_lengths or {}
-    key = (_signature(step), baseline.command_length, tuple(lengths.items()))
-    schema = _cache.pop(key, None) or Schema(step, baseline)
-    _cache[key] = schema
-    while len(_cache) > _CACHE_SIZE:
-        _cache.popitem(last=False)
-    return schema
+    def __init__(self) -> None:
+        self._left = _MOST_PER_EPISODE
+
+    def get(self, step: dict[str, Any], baseline: rules.Baseline) -> Schema | None:
+        """Return the decoders for steps of this form, None when the episode had its share."""
+        lengths = baseline.state_lengths or {}
+        key = (_signature(step), baseline.command_length, tuple(lengths.items()))
+        schema = _cache.pop(key, None)
+        if schema is None:
+            if self._left == 0:
+                return None
+            self._left -= 1
+            schema = Schema(step, baseline)
+        _cache[key] = schema
+        while len(_cache) > _CACHE_SIZE:
+            _cache.popitem(last=False)
+        return schema
 
 
 def _signature(value: Any) -> Any:

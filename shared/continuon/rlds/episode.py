@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from continuon.rlds import blobs, codes, shapes
+from continuon.rlds._schema import Schemas
 from continuon.rlds.blobs import Digest
 from continuon.rlds.errors import StopReading
 from continuon.rlds.manifest import Manifest, check_manifest
@@ -72,6 +73,7 @@ class EpisodeCheck:
         self._last: Segment | None = None
         self._stopped = False
         self._cut = False
+        self._schemas = Schemas()
 
     @property
     def _in_archive(self) -> bool:
@@ -184,7 +186,8 @@ class EpisodeCheck:
             self._steps += segment.steps
 
     def _open_steps(self, path: str) -> Segment:
-        segment = Segment(path, self.limits, step_budget=self.limits.steps - self._steps)
+        budget = self.limits.steps - self._steps
+        segment = Segment(path, self.limits, step_budget=budget, schemas=self._schemas)
         shard = _SHARD.fullmatch(path)
         if shard is None:
             self._single = segment

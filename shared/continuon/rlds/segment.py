@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from continuon.rlds import blobs, codes, quality, rules, shapes
 from continuon.rlds._fast import BatchRules
 from continuon.rlds._json import JsonFault, loads
-from continuon.rlds._schema import merge_form
+from continuon.rlds._schema import Schemas, merge_form
 from continuon.rlds.errors import StopReading
 from continuon.rlds.report import Findings
 from continuon.rlds.trackers import FlagTracker, IndexTracker, Mark
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _LEAST_STEP_BYTES: Final = 40
 """A line with an observation and an action is longer than this."""
-STEPS_BEFORE_BATCHES: Final = 64
-"""Making the types for batches costs as much as this many steps read one by one."""
+STEPS_BEFORE_BATCHES: Final = 16
+"""Steps that are read one by one first: their fields together make the form of the rest."""
 BATCH_BYTES: Final = 64 * 1024
 """Bytes decoded at once: stays in the processor's second-level cache with its objects."""
 
@@ -52,7 +52,9 @@ class Segment:
         has_instruction: The first step names the task; None when it could not be read.
     """
 
-    def __init__(self, file: str, limits: Limits, *, step_budget: int) -> None:
+    def __init__(
+        self, file: str, limits: Limits, *, step_budget: int, schemas: Schemas | None = None
+    ) -> None:
         self.file = file
         self.findings = Findings(limits.findings_per_code)
         self.steps = 0
@@ -74,6 +76,8 @@ class Segment:
         self.no_upload = False
         self._limits = limits
         self._step_budget = step_budget
+        self._schemas = schemas or Schemas()
+        self._may_start = True
         self._batches: BatchRules | None = None
         self.has_instruction: bool | None = None
         self._latest_bad = -1
@@ -229,16 +233,21 @@ class Segment:
     def _sound_step(self, step: dict[str, Any], mark: Mark) -> None:
         if quality.is_sampled(mark.step):
             self.sample.add(mark.step, step["action"]["command"], quality.sensors_in(step))
-        if self._batches is None and self.shape == shapes.CANONICAL:
+        if self._may_start and self._batches is None and self.shape == shapes.CANONICAL:
             self._form = merge_form(self._form, step)
             if mark.step >= STEPS_BEFORE_BATCHES:
                 self._start_batches()
 
     def _start_batches(self) -> None:
         """From here on, whole batches can be decoded by the form of the steps so far."""
-        if self.baseline.state_lengths is not None and self.times is not None:
-            self._batches = BatchRules(self, self._form, self._limits.depth)
-            self._form = {}
+        if self.baseline.state_lengths is None or self.times is None:
+            return
+        schema = self._schemas.get(self._form, self.baseline)
+        if schema is None:
+            self._may_start = False
+        else:
+            self._batches = BatchRules(self, schema, self._form, self._limits.depth)
+        self._form = {}
 
     def _add(self, code: str, path: str | None, message: str, mark: Mark) -> None:
         self.findings.add(code, message, file=self.file, step=mark.step, path=path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import struct
 import tarfile
 import zipfile
@@ -12,17 +11,6 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from rlds_samples import (
-    codes_of,
-    make,
-    pack_document,
-    pack_tar,
-    pack_zip,
-    replace_bytes,
-    tiny,
-    validate,
-    validate_bytes,
-)
 
 from continuon.limits import Limits
 from continuon.rlds import (
@@ -36,6 +24,17 @@ from continuon.rlds import (
     validate_members,
     validate_path,
     validate_stream,
+)
+from rlds_samples import (
+    codes_of,
+    make,
+    pack_document,
+    pack_tar,
+    pack_zip,
+    replace_bytes,
+    tiny,
+    validate,
+    validate_bytes,
 )
 
 if TYPE_CHECKING:
@@ -177,9 +176,10 @@ def test_zip_with_64_bit_sizes_is_read() -> None:
 
 def test_zip_that_names_a_member_twice_is_refused() -> None:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        for path in ("metadata.json", "metadata.json"):
-            archive.writestr(path, b"{}")
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("metadata.json", b"{}")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("metadata.json", b"{}")
     report = validate_bytes(buffer.getvalue(), Packaging.ZIP)
     assert codes.ARCHIVE_DUPLICATE in codes_of(report)
 
@@ -268,21 +268,21 @@ def test_nest_of_a_hundred_thousand_levels_is_refused_everywhere() -> None:
 # --- Sources -------------------------------------------------------------------------------------
 
 
-class _BrokenPipe(Exception):
+class _BrokenPipeError(Exception):
     pass
 
 
 def _failing(data: bytes) -> Iterator[bytes]:
     yield data
-    raise _BrokenPipe
+    raise _BrokenPipeError
 
 
 def test_error_of_the_byte_source_escapes_unchanged() -> None:
     for packaging in Packaging:
-        with pytest.raises(_BrokenPipe):
+        with pytest.raises(_BrokenPipeError):
             validate_stream(_failing(pack_tar(SMALL)[:700]), packaging=packaging)
     member = EpisodeMember("steps.jsonl", None, _failing(b"{}\n"))
-    with pytest.raises(_BrokenPipe):
+    with pytest.raises(_BrokenPipeError):
         validate_members([member])
 
 
@@ -312,7 +312,7 @@ def test_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b'{"robot_id":"other"}')
     folder = tmp_path / "ep"
     folder.mkdir()
-    os.symlink(tmp_path / "secret", folder / "metadata.json")
+    (folder / "metadata.json").symlink_to(tmp_path / "secret")
     (folder / "steps.jsonl").write_bytes(SMALL["steps.jsonl"])
     report = validate_path(folder)
     assert report.robot_id is None
