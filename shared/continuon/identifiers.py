@@ -10,7 +10,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +23,10 @@ ROBOT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 EPISODE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")
 """An episode id: letters, digits, ``_`` and ``-``, at most 128. Robots use ``ep_{unix_ms}``."""
 
-RobotId = Annotated[str, StringConstraints(pattern=ROBOT_ID.pattern)]
-EpisodeId = Annotated[str, StringConstraints(pattern=EPISODE_ID.pattern)]
+RobotId = Annotated[str, StringConstraints(pattern=ROBOT_ID.pattern), Field(examples=["14d4b680"])]
+EpisodeId = Annotated[
+    str, StringConstraints(pattern=EPISODE_ID.pattern), Field(examples=["ep_1704384000000"])
+]
 
 
 def mint_episode_id(now: datetime) -> str:
