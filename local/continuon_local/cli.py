@@ -96,6 +96,8 @@ def up(
     verbose: _Verbose = False,
 ) -> None:
     """Run the local cloud until it is interrupted."""
+    if ephemeral and data_dir is not None:
+        raise typer.BadParameter("keeps data, --ephemeral does not", param_hint="--data-dir")
     settings = _settings(
         root=root,
         data_dir=data_dir,
@@ -199,7 +201,10 @@ def _banner(document: dict[str, Any], settings: Settings) -> None:
         table.add_row(name, url)
     _out.print(table)
     kept = "nowhere (--ephemeral)" if settings.data_dir is None else str(settings.data_dir)
-    _out.print(f"Project {document['project']}; data is kept in {kept}. Stop with Ctrl-C.")
+    _out.print(
+        f"Project {document['project']}; data is kept in {kept}. Stop with Ctrl-C.",
+        soft_wrap=True,
+    )
 
 
 register(app)

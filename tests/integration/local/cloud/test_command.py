@@ -156,6 +156,12 @@ def test_a_wrong_fault_plan_is_refused_and_the_old_one_stays(
     assert command("faults", "show", *root).stdout == before
 
 
+def test_options_that_contradict_each_other_are_wrong_usage(tmp_path: Path) -> None:
+    refused = command("up", "--ephemeral", "--data-dir", str(tmp_path))
+    assert refused.returncode == 2
+    assert command("up", "--ports", "some").returncode == 2
+
+
 def test_asking_without_a_running_cloud_says_how_to_start_one(tmp_path: Path) -> None:
     answer = command("meter", "--root", str(tmp_path))
     assert answer.returncode == 1
