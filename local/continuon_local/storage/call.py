@@ -66,9 +66,10 @@ class Call:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """The headers by lower-case name; repeated ones joined with commas."""
+        """The headers by lower-case name; values are UTF-8, repeated ones joined with commas."""
         joined: dict[str, str] = {}
-        for name, value in self.request.headers.items():
+        for raw_name, raw_value in self.request.headers.raw:
+            name, value = raw_name.decode("latin-1"), raw_value.decode(errors="replace")
             joined[name] = f"{joined[name]},{value}" if name in joined else value
         return joined
 

@@ -9,7 +9,7 @@ from continuon_local.storage.errors import StorageError, invalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check_metadata", "check_name", "settable_fields"]
+__all__ = ["check_header_value", "check_metadata", "check_name", "settable_fields"]
 
 # https://cloud.google.com/storage/docs/objects#naming
 _MAX_NAME_BYTES = 1024
@@ -67,12 +67,22 @@ def settable_fields(body: Mapping[str, Any]) -> dict[str, Any]:
             raise StorageError(501, "notImplemented", "NotImplemented", message)
     fields = {name: value for name, value in body.items() if name in _SETTABLE}
     for name, value in fields.items():
-        if name != "metadata" and not isinstance(value, str | None):
-            raise invalid(f"Invalid value for {name}: {value!r}")
+        if name != "metadata" and value is not None:
+            check_header_value(name, value)
     check_metadata(fields.get("metadata"))
     if fields.get("storageClass") not in {None, *_STORAGE_CLASSES}:
         raise invalid(f"Invalid storage class: {fields['storageClass']}")
     return fields
+
+
+def check_header_value(name: str, value: object) -> None:
+    """Refuse what would become a header of downloads and end it early, or begin another one.
+
+    Raises:
+        StorageError: It is not text, or holds control characters (400).
+    """
+    if not isinstance(value, str) or any(ord(character) < ord(" ") for character in value):
+        raise invalid(f"Invalid value for {name}")
 
 
 def check_metadata(metadata: object) -> None:

@@ -57,7 +57,8 @@ class SignedRequest:
     Attributes:
         raw_path: The path, still percent-encoded.
         raw_query: The query, still percent-encoded, without the question mark.
-        headers: Names in lower case, in order of arrival.
+        headers: Names in lower case, in order of arrival; values decoded as UTF-8 with
+            ``surrogateescape``.
     """
 
     method: str
@@ -181,7 +182,7 @@ class _Claim:
             raise StorageError(403, "forbidden", "AccessDenied", message)
         date = self.moment.strftime("%Y%m%dT%H%M%SZ")
         texts = [
-            "\n".join([_ALGORITHM, date, self.scope, hashlib.sha256(text.encode()).hexdigest()])
+            "\n".join([_ALGORITHM, date, self.scope, hashlib.sha256(_octets(text)).hexdigest()])
             for text in candidates
         ]
         if not any(_signed_by(key, self.signature, text) for text in texts):
@@ -194,7 +195,7 @@ class _Claim:
                     "Details": "The request signature we calculated does not match the signature"
                     " you provided. Check your Google secret key and signing method.",
                     "StringToSign": texts[0],
-                    "CanonicalRequest": candidates[0],
+                    "CanonicalRequest": _octets(candidates[0]).decode(errors="replace"),
                 },
             )
 
@@ -291,8 +292,12 @@ def _decode(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _encode(text: str, safe: str) -> str:
-    return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
+    return quote(_octets(text), safe=safe)
 
 
 def _canonical_query(query: Sequence[tuple[str, str]]) -> str:

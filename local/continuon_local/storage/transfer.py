@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from continuon_local.meter import Operation
 from continuon_local.storage.bodies import read_slice
+from continuon_local.storage.fields import check_header_value
 from continuon_local.storage.ranges import ByteRange, parse_range
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ __all__ = ["download", "object_headers", "receive"]
 # After a refusal the rest of a small upload is read, so that the client gets to see the answer
 # instead of a reset connection. Larger ones are cut off.
 _MAX_DRAINED_BYTES = 64 << 20
+
+# RFC 9110 tokens, less what quote() leaves alone anyway.
+_HEADER_NAME_CHARACTERS = "!#$&'*+^`|"
 
 _HEADER_OF_FIELD = {
     "cacheControl": "cache-control",
@@ -69,7 +73,7 @@ async def drain(call: Call) -> None:
 def object_headers(record: ObjectRecord) -> dict[str, str]:
     """Return the headers that describe an object in both APIs, without its size."""
     headers = {
-        "content-type": record.content_type,
+        "content-type": _on_the_wire(record.content_type),
         "x-goog-generation": str(record.generation),
         "x-goog-metageneration": str(record.metageneration),
         "x-goog-hash": record.hash_header,
@@ -82,14 +86,20 @@ def object_headers(record: ObjectRecord) -> dict[str, str]:
         headers["x-goog-component-count"] = str(record.component_count)
     for field, header in _HEADER_OF_FIELD.items():
         if record.fields.get(field):
-            headers[header] = str(record.fields[field])
+            headers[header] = _on_the_wire(str(record.fields[field]))
     for key, value in (record.fields.get("metadata") or {}).items():
-        headers[f"x-goog-meta-{key}"] = _header_text(str(value))
+        name = quote(key, safe=_HEADER_NAME_CHARACTERS)
+        headers[f"x-goog-meta-{name}"] = _encoded(str(value))
     return headers
 
 
-def _header_text(value: str) -> str:
-    """Encode what no header can carry; ASCII passes unchanged."""
+def _on_the_wire(value: str) -> str:
+    """Return a header value that travels as the UTF-8 octets of ``value``."""
+    return value.encode().decode("latin-1")
+
+
+def _encoded(value: str) -> str:
+    """Percent-encode what no header can carry; printable ASCII passes unchanged."""
     if value.isascii() and value.isprintable():
         return value
     return quote(value, safe=" ")
@@ -105,9 +115,13 @@ def download(
     """Answer with the bytes of ``record``, or the range of them that the request names.
 
     Raises:
-        StorageError: The range holds no byte of the object (416).
+        StorageError: The range holds no byte of the object (416), or an override is no header
+            value (400).
     """
-    headers = {**object_headers(record), "etag": entity_tag, **(overrides or {})}
+    headers = {**object_headers(record), "etag": entity_tag}
+    for header, value in (overrides or {}).items():
+        check_header_value(header, value)
+        headers[header] = _on_the_wire(value)
     part = parse_range(call.headers.get("range"), record.size)
     chosen = part or ByteRange(0, record.size)
     status = 200

@@ -86,7 +86,10 @@ def authorise(call: Call) -> str | None:
             method=call.method,
             raw_path=call.raw_path,
             raw_query=call.raw_query,
-            headers=call.request.headers.items(),
+            headers=[
+                (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
+                for name, value in call.request.headers.raw
+            ],
         )
         now = call.engine.context.clock.now()
         return verify(request, call.engine.accounts, now).payload_sha256

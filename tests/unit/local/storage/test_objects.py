@@ -453,3 +453,29 @@ async def test_customer_keys_are_not_silently_ignored(cloud: Cloud) -> None:
 
     assert answer.status_code == 501
     assert await cloud.names() == []
+
+
+@pytest.mark.parametrize("field", ["contentType", "contentDisposition", "cacheControl"])
+async def test_line_breaks_cannot_begin_another_header(field: str, cloud: Cloud) -> None:
+    await cloud.created("a")
+
+    answer = await cloud.http.patch(f"{OBJECTS}/a", json={field: "x\r\nset-cookie: evil"})
+
+    assert answer.status_code == 400
+    assert (await cloud.read("a")).status_code == 200
+
+
+async def test_metadata_of_any_text_makes_harmless_headers(cloud: Cloud) -> None:
+    metadata = {"k\r\nset-cookie": "v\r\nset-cookie: evil", "schlüssel": "größe", "plain": "v w"}
+    await cloud.created("a")
+    changed = await cloud.http.patch(
+        f"{OBJECTS}/a", json={"metadata": metadata, "contentDisposition": 'inline; filename="é"'}
+    )
+
+    answer = await cloud.read("a")
+
+    assert changed.json()["metadata"] == metadata
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["x-goog-meta-plain"] == "v w"
+    assert answer.headers["x-goog-meta-k%0D%0Aset-cookie"] == "v%0D%0Aset-cookie%3A evil"
+    assert answer.headers["content-disposition"] == 'inline; filename="é"'

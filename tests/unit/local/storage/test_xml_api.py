@@ -55,6 +55,25 @@ async def test_signed_put_stores_what_was_sent(cloud: Cloud) -> None:
     assert cloud.events() == [("finalized", "objects/dir/a")]
 
 
+async def test_headers_are_read_as_utf_8(cloud: Cloud) -> None:
+    headers = {
+        "authorization": "Bearer owner",
+        "x-goog-meta-robot": "größe",
+        "content-disposition": 'inline; filename="é"',
+    }
+
+    answer = await cloud.http.put(
+        "/episodes/a",
+        content=b"hello",
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+    )
+
+    assert answer.status_code == 200, answer.text
+    stored = (await cloud.http.get("/storage/v1/b/episodes/o/a")).json()
+    assert stored["metadata"] == {"robot": "größe"}
+    assert stored["contentDisposition"] == 'inline; filename="é"'
+
+
 async def refused(cloud: Cloud, answer: httpx.Response, status: int, expected: str) -> None:
     assert (answer.status_code, code(answer)) == (status, expected), answer.text
     assert answer.headers["content-type"].startswith("application/xml")
