@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -43,7 +44,34 @@ def new_http() -> httpx.AsyncClient:
 
     A redirect would carry a proof to an address that nobody chose.
     """
+    _keep_secrets_out_of_logs()
     return httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False)
+
+
+class _WithoutSecrets(logging.Filter):
+    """Keeps signed URLs and headers out of what the HTTP libraries log.
+
+    At INFO, httpx logs whole URLs: a signed one is a key to the store for an hour. At DEBUG,
+    httpcore logs headers, of which one is a session's address.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten URLs to what is before the query; drop records that carry headers."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                str(one.copy_with(query=None)) if isinstance(one, httpx.URL) else one
+                for one in record.args
+            )
+        return not str(record.msg).startswith("receive_response_headers.complete")
+
+
+_FILTER: Final = _WithoutSecrets()
+
+
+def _keep_secrets_out_of_logs() -> None:
+    for name in ("httpx", "httpcore.http11", "httpcore.http2"):
+        # Adding the same filter again changes nothing.
+        logging.getLogger(name).addFilter(_FILTER)
 
 
 def robot_prover(identity: RobotIdentity) -> Prover:

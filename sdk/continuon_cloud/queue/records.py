@@ -104,7 +104,7 @@ class FileTask:
     mtime_ns: int
     sha256: str
     content_type: str
-    url: str | None
+    url: str | None = field(repr=False)
     method: str
     headers: dict[str, str] = field(repr=False)
     resumable: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import time
@@ -254,6 +255,17 @@ def test_two_processes_with_the_same_episode_upload_it_once(
 
     assert codes == [0, 0, 0]
     assert len([entry for entry in stage.entries() if entry["method"] == "PUT"]) == 1
+
+
+def test_no_secret_reaches_a_log(
+    stage: StageHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    upload(stage, write_episode(tmp_path / "a"), resumable=True)
+
+    assert "HTTP Request: POST" in caplog.text
+    for secret in ("X-Goog-Signature", "upload_id", "signature-input"):
+        assert secret.lower() not in caplog.text.lower()
 
 
 def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_command_works_in_the_fresh_environment(robot: Path, tmp_path: Path) -> 
     path = write_episode(tmp_path / "episode")
 
     assert "continuon episode upload" in run(robot / "continuon", "--help")
+    run(robot / "continuon", "episode", "validate", path)
+    (path / "steps.jsonl").write_text("{")
     report = json.loads(run(robot / "continuon", "episode", "validate", path, "--json", status=4))
     assert report["verdict"] == "invalid"
 
