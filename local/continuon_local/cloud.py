@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from continuon_local.environment import Endpoints, client_environment
+from continuon_local.environment import Endpoints, client_environment, site_configuration
 from continuon_local.events.manifest import EventTrigger
 from continuon_local.events.retry import RetryPolicy
 from continuon_local.events.router import EventRouter
@@ -164,7 +164,11 @@ class LocalCloud:
         )
         await self._start(
             HostingGateway(
-                self.context, port=ports["hosting"], config=self.project.hosting, functions=host
+                self.context,
+                port=ports["hosting"],
+                config=self.project.hosting,
+                functions=host,
+                site=lambda: site_configuration(self.endpoints),
             )
         )
         await self._start(

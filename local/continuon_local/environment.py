@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from continuon_local.events.manifest import FunctionSpec
 
-__all__ = ["Endpoints", "client_environment", "function_environment"]
+__all__ = ["Endpoints", "client_environment", "function_environment", "site_configuration"]
 
 _NOT_INHERITED = (
     "GOOGLE_",
@@ -77,6 +77,19 @@ def client_environment(endpoints: Endpoints) -> dict[str, str]:
     if endpoints.service_account_file is not None:
         variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(endpoints.service_account_file)
     return variables
+
+
+def site_configuration(endpoints: Endpoints) -> dict[str, str]:
+    """Return what Hosting's ``/__/firebase/init.json`` says about this project.
+
+    Production names the project's keys and domains. ``authEmulatorHost`` is the local cloud's own
+    addition: where a client signs in instead of at Google.
+    """
+    return {
+        "apiKey": "local",
+        "projectId": endpoints.project_id,
+        "authEmulatorHost": endpoints.address("auth"),
+    }
 
 
 def function_environment(spec: FunctionSpec, endpoints: Endpoints) -> dict[str, str]:

@@ -55,12 +55,11 @@ class Outcome:
 
 
 async def answer(send: Send, status: int, text: str, headers: Sequence[Header] = ()) -> None:
-    """Send a whole plain-text answer."""
+    """Send a whole answer: plain text, unless ``headers`` name another content type."""
     body = text.encode()
-    fixed = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-    ]
+    fixed = [(b"content-length", str(len(body)).encode())]
+    if not any(name == b"content-type" for name, _ in headers):
+        fixed.append((b"content-type", b"text/plain; charset=utf-8"))
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": body})
 

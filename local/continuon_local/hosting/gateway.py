@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from continuon_local.hosting.static import Moved, StaticFile, StaticFiles, send_
 from continuon_local.http_server import HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -29,6 +30,9 @@ TIMEOUT_S = 60
 _SESSION_COOKIE = b"__session"
 """The one cookie that Firebase Hosting passes on to functions."""
 
+_INIT_PATH = "/__/firebase/init.json"
+"""Where every deployed site tells its clients which project it belongs to."""
+
 _DEFAULT_404 = "Page not found"
 _PARAMETER = re.compile(r":([A-Za-z_][A-Za-z0-9_]*|\d+)\*?")
 
@@ -41,6 +45,7 @@ class HostingGateway:
     Args:
         config: The ``hosting`` section; None serves nothing but 404.
         functions: Where rewrites to functions go.
+        site: What ``/__/firebase/init.json`` says, read at each request.
     """
 
     name = "hosting"
@@ -52,8 +57,10 @@ class HostingGateway:
         port: int,
         config: HostingConfig | None,
         functions: FunctionsHost,
+        site: Callable[[], Mapping[str, str]],
     ) -> None:
         self._config = config
+        self._site = site
         self._functions = functions
         self._files = None if config is None else StaticFiles(config)
         self._server = HttpServer(self._serve, host=context.host, port=port)
@@ -79,6 +86,9 @@ class HostingGateway:
         path: str = scope["path"]
         if config is None or files is None:
             await answer(send, 404, "firebase.json has no hosting section")
+        elif path == _INIT_PATH:
+            headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache")]
+            await answer(send, 200, json.dumps(dict(self._site())), headers)
         elif path.startswith("/__/"):
             await answer(send, 501, f"{path}: reserved; the local cloud serves nothing here")
         else:
