@@ -115,7 +115,10 @@ def _value(aggregation: Message, documents: Sequence[Message]) -> Message:
 
 
 def aggregate(aggregations: Mapping[str, Message], documents: Sequence[Message]) -> Message:
-    """Return the ``AggregationResult`` of ``aggregations`` over ``documents``."""
+    """Return the ``AggregationResult`` of ``aggregations`` over ``documents``.
+
+    Only their number matters, and they may be anything, when no field is aggregated.
+    """
     result: Message = AggregationResult()
     for alias, aggregation in aggregations.items():
         result.aggregate_fields[alias].CopyFrom(_value(aggregation, documents))

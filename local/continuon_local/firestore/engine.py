@@ -307,10 +307,9 @@ class Engine:
             for name, change in changes.items():
                 entry = pending[name]
                 if change.new is not None:
-                    data = change.new.SerializeToString()
-                    self.store.put(entry.name, version, data, entry.stored)
+                    self.store.put(entry.name, version, change.new, entry.stored, entry.old)
                 elif entry.stored is not None:
-                    self.store.delete(entry.name, version, entry.stored)
+                    self.store.delete(entry.name, version, entry.stored, entry.old)
             has_events = self._events.record(changes.values(), version)
             self.store.advance(version)
         self.transactions.record_commit(version, changes)

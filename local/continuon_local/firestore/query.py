@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from continuon_local.firestore.constraints import constraints_of
 from continuon_local.firestore.errors import invalid_argument, unimplemented
 from continuon_local.firestore.fields import (
     DOCUMENT_ID,
@@ -26,6 +27,7 @@ from continuon_local.firestore.paths import parse_document_name, parse_parent
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from continuon_local.firestore.constraints import Constraint
     from continuon_local.firestore.messages import Message
 
 __all__ = ["Bound", "CompiledQuery", "Order", "compile_query"]
@@ -95,6 +97,7 @@ class CompiledQuery:
         offset: How many results to leave out.
         limit: How many results to give, or None for all.
         projection: The fields to give, or None for all; empty for names only.
+        constraints: What the filters demand of single fields, for indexes.
     """
 
     database: str
@@ -108,6 +111,19 @@ class CompiledQuery:
     offset: int
     limit: int | None
     projection: Sequence[FieldPath] | None
+    constraints: Sequence[Constraint]
+
+    @property
+    def is_whole_collection(self) -> bool:
+        """Whether every document of one collection is a result, in the order of names."""
+        return (
+            self.predicate is _everything
+            and self.orders[0].path == DOCUMENT_ID
+            and self.start is None
+            and self.end is None
+            and not self.all_descendants
+            and self.collection_id is not None
+        )
 
     def sort_key(self, name: str, fields: Message) -> bytes | None:
         """Return the bytes by which results sort, or None where an ordered field is missing."""
@@ -255,6 +271,7 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
         offset=query.offset,
         limit=query.limit.value if query.HasField("limit") else None,
         projection=_projection(query),
+        constraints=constraints_of(query),
     )
 
 

@@ -96,10 +96,13 @@ class QueryCalls:
         )
         reader = self._engine.reader(query.database, request)
         read_time, result = await self._engine.query(reader, query)
+        documents = result.rows
+        if aggregated_fields(aggregations):
+            documents = [row.document for row in result.rows]
         billed = max(1, -(-len(result.rows) // INDEX_ENTRIES_PER_READ))
         self._engine.meter(Operation.FIRESTORE_READ, billed, caller.name)
         response = RunAggregationQueryResponse(
-            result=aggregate(aggregations, [row.document for row in result.rows]),
+            result=aggregate(aggregations, documents),
             read_time=to_timestamp(read_time),
             transaction=reader.opened,
         )

@@ -1,21 +1,38 @@
-"""Runs compiled queries over the store."""
+"""Runs compiled queries over the store.
+
+What is read is a superset of the results, from an index or a whole collection; filters, sort
+orders and cursors decide. Where documents arrive in the query's first order, reading stops as
+soon as the limit is full.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from continuon_local.firestore.fields import DOCUMENT_ID
 from continuon_local.firestore.messages import Document
-from continuon_local.firestore.paths import CollectionPath
+from continuon_local.firestore.paths import CollectionPath, decode_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.query import CompiledQuery
-    from continuon_local.firestore.store import Collection, DocumentStore, StoredDocument
+    from continuon_local.firestore.store import Collection, DocumentStore
 
 __all__ = ["QueryResult", "Row", "run_query"]
+
+_FEW_CANDIDATES = 1_000
+"""So many documents are sorted faster than found in order by another index."""
+
+_MANY_CANDIDATES = 5_000
+"""So many are worth avoiding when a limit can end a scan early."""
+
+_PRUNE_BEYOND = 4_096
+"""How many results over the limit are kept before the last ones are dropped."""
+
+_EVERYTHING = ((b"", b"\xff"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +43,16 @@ class Row:
         name: The document's name.
         version: Its update time.
         data: The serialized document as stored.
-        document: The parsed document.
     """
 
     name: str
     version: int
     data: bytes
-    document: Message
+
+    @property
+    def document(self) -> Message:
+        """The document, parsed anew."""
+        return Document.FromString(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,21 @@ class QueryResult:
     skipped: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One document read.
+
+    Attributes:
+        group: Documents of a later group sort after those of this one; None where that is unknown.
+        version: Its update time.
+        data: As stored.
+    """
+
+    group: bytes | None
+    version: int
+    data: bytes
+
+
 def _collections(store: DocumentStore, query: CompiledQuery) -> Sequence[Collection]:
     if query.all_descendants:
         return store.find_group(query.database, query.parent, query.collection_id)
@@ -59,14 +94,70 @@ def _collections(store: DocumentStore, query: CompiledQuery) -> Sequence[Collect
     return [] if found is None else [found]
 
 
-def _documents(
-    store: DocumentStore, query: CompiledQuery, version: int | None
-) -> Iterator[StoredDocument]:
-    for collection in _collections(store, query):
+def _by_index(
+    store: DocumentStore, query: CompiledQuery, collection: Collection, *, alone: bool
+) -> Iterator[_Read] | None:
+    """Return the candidates that an index finds, or None where no index helps."""
+    number = collection.number
+    chosen = store.indexes.choose(number, query.constraints)
+    first = query.orders[0]
+    limited = query.limit is not None and alone
+    if limited and first.path != DOCUMENT_ID and (not chosen or chosen.count > _FEW_CANDIDATES):
+        index = store.indexes.index_for(number, first.path, contains=False)
+        if index is not None:
+            own = [each for each in query.constraints if each.path == first.path]
+            intervals = own[0].intervals if own and not own[0].contains else _EVERYTHING
+            rows = store.indexes.candidates(index, intervals, descending=first.descending)
+            return (_Read(value, version, data) for value, version, data in rows)
+    if chosen is None or (limited and chosen.count >= _MANY_CANDIDATES):
+        return None
+    return _unordered(store, chosen.index, chosen.constraint.intervals)
+
+
+def _unordered(
+    store: DocumentStore, index: int, intervals: Sequence[tuple[bytes, bytes]]
+) -> Iterator[_Read]:
+    seen: set[bytes] = set()
+    repeats = len(intervals) > 1
+    for _, version, data in store.indexes.candidates(index, intervals):
+        # An array may hold several of the values asked for.
+        if repeats:
+            if data in seen:
+                continue
+            seen.add(data)
+        yield _Read(None, version, data)
+
+
+def _read(store: DocumentStore, query: CompiledQuery, version: int | None) -> Iterator[_Read]:
+    collections = _collections(store, query)
+    alone = len(collections) == 1
+    for collection in collections:
         if version is not None and store.changed_since(collection, version):
-            yield from store.scan_at(collection, version)
-        else:
-            yield from store.scan(collection)
+            for stored in store.scan_at(collection, version):
+                yield _Read(None, stored.version, stored.data)
+            continue
+        candidates = _by_index(store, query, collection, alone=alone)
+        if candidates is not None:
+            yield from candidates
+            continue
+        by_name = alone and query.orders[0].path == DOCUMENT_ID
+        descending = by_name and query.orders[0].descending
+        for stored in store.scan(collection, descending=descending):
+            yield _Read(stored.key if by_name else None, stored.version, stored.data)
+
+
+def _all_of_one(store: DocumentStore, query: CompiledQuery) -> QueryResult:
+    """Return the documents of one collection by name, without looking into them."""
+    rows: list[Row] = []
+    end = None if query.limit is None else query.offset + query.limit
+    for collection in _collections(store, query):
+        prefix = f"{query.database}/documents/{collection.path.path}/"
+        descending = query.orders[0].descending
+        rows += [
+            Row(prefix + decode_id(stored.key), stored.version, stored.data)
+            for stored in store.scan(collection, descending=descending, limit=end)
+        ]
+    return QueryResult(rows[query.offset : end], min(query.offset, len(rows)))
 
 
 def run_query(store: DocumentStore, query: CompiledQuery, version: int | None) -> QueryResult:
@@ -77,15 +168,30 @@ def run_query(store: DocumentStore, query: CompiledQuery, version: int | None) -
         query: What to look for.
         version: The snapshot to read, or None for the present.
     """
-    found: list[tuple[bytes, Row]] = []
-    for stored in _documents(store, query, version):
-        document = Document.FromString(stored.data)
-        if not query.predicate(document.name, document.fields):
-            continue
-        key = query.sort_key(document.name, document.fields)
-        if key is not None and query.is_within(key):
-            found.append((key, Row(document.name, stored.version, stored.data, document)))
-    found.sort(key=lambda pair: pair[0])
-    rows = [row for _, row in found]
+    if query.is_whole_collection and (version is None or version >= store.last_version):
+        return _all_of_one(store, query)
     end = None if query.limit is None else query.offset + query.limit
+    found: list[tuple[bytes, Row]] = []
+    group: bytes | None = None
+    for read in _read(store, query, version):
+        if end is not None and len(found) >= end:
+            if read.group is not None and read.group != group:
+                break
+            if len(found) > end + _PRUNE_BEYOND:
+                found.sort(key=_sort_key)
+                del found[end:]
+        group = read.group
+        document = Document.FromString(read.data)
+        name = document.name
+        if not query.predicate(name, document.fields):
+            continue
+        key = query.sort_key(name, document.fields)
+        if key is not None and query.is_within(key):
+            found.append((key, Row(name, read.version, read.data)))
+    found.sort(key=_sort_key)
+    rows = [row for _, row in found]
     return QueryResult(rows[query.offset : end], min(query.offset, len(rows)))
+
+
+def _sort_key(pair: tuple[bytes, Row]) -> bytes:
+    return pair[0]

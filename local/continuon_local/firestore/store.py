@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from continuon_local.firestore.field_index import FieldIndexes
 from continuon_local.firestore.limits import READ_TIME_WINDOW_S
 from continuon_local.firestore.paths import CollectionPath, decode_id, encode_id
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from continuon_local.firestore.messages import Message
     from continuon_local.firestore.paths import DocumentName
 
 __all__ = ["Collection", "DocumentStore", "StoredDocument"]
@@ -73,11 +75,13 @@ class StoredDocument:
     """One version of one document.
 
     Attributes:
+        number: The integer that stands for the document in indexes; 0 for one of the history.
         key: The encoded document id.
         version: Its update time, microseconds.
         data: The serialized ``Document``, name and times included.
     """
 
+    number: int
     key: bytes
     version: int
     data: bytes
@@ -89,6 +93,7 @@ class DocumentStore:
     def __init__(self, connection: sqlite3.Connection) -> None:
         connection.executescript(_SCHEMA)
         self._connection = connection
+        self.indexes = FieldIndexes(connection)
         self._collections: dict[CollectionPath, Collection] = {}
         row = connection.execute("SELECT value FROM state WHERE name = 'last_version'").fetchone()
         self.last_version: int = row[0] if row else 0
@@ -144,10 +149,10 @@ class DocumentStore:
             return None
         key = encode_id(name.document_id)
         row = self._connection.execute(
-            "SELECT version, data FROM documents WHERE collection = ? AND key = ?",
+            "SELECT id, version, data FROM documents WHERE collection = ? AND key = ?",
             (collection.number, key),
         ).fetchone()
-        return None if row is None else StoredDocument(key, row[0], row[1])
+        return None if row is None else StoredDocument(row[0], key, row[1], row[2])
 
     def version_of(self, name: DocumentName) -> int:
         """Return a document's version, 0 when there is none."""
@@ -174,7 +179,7 @@ class DocumentStore:
             " AND version <= ? AND superseded > ?",
             (collection.number, key, version, version),
         ).fetchone()
-        return None if row is None else StoredDocument(key, row[0], row[1])
+        return None if row is None else StoredDocument(0, key, row[0], row[1])
 
     def scan(
         self,
@@ -183,16 +188,19 @@ class DocumentStore:
         start: bytes = b"",
         end: bytes | None = None,
         descending: bool = False,
+        limit: int | None = None,
     ) -> Iterator[StoredDocument]:
         """Yield the current documents with ``start <= key < end`` in the order of their ids."""
-        query = "SELECT key, version, data FROM documents WHERE collection = ? AND key >= ?"
+        query = "SELECT id, key, version, data FROM documents WHERE collection = ? AND key >= ?"
         arguments: list[int | bytes] = [collection.number, start]
         if end is not None:
             query += " AND key < ?"
             arguments.append(end)
         query += " ORDER BY key DESC" if descending else " ORDER BY key"
-        for key, version, data in self._connection.execute(query, arguments):
-            yield StoredDocument(key, version, data)
+        query += " LIMIT ?"
+        arguments.append(-1 if limit is None else limit)
+        for row in self._connection.execute(query, arguments):
+            yield StoredDocument(*row)
 
     def changed_since(self, collection: Collection, version: int) -> bool:
         """Tell whether the collection may have changed after ``version``."""
@@ -207,33 +215,42 @@ class DocumentStore:
             (collection.number, version),
         )
         for key, at, data in rows:
-            yield StoredDocument(key, at, data)
+            yield StoredDocument(0, key, at, data)
 
     def put(
-        self, name: DocumentName, version: int, data: bytes, old: StoredDocument | None
+        self,
+        name: DocumentName,
+        version: int,
+        new: Message,
+        stored: StoredDocument | None,
+        old: Message | None,
     ) -> None:
-        """Store a new version of a document in place of ``old``."""
+        """Store ``new`` in place of ``stored``, which is ``old`` parsed."""
         collection = self._intern(name.collection)
-        if old is None:
-            self._connection.execute(
+        data = new.SerializeToString()
+        if stored is None:
+            cursor = self._connection.execute(
                 "INSERT INTO documents (collection, key, version, data) VALUES (?, ?, ?, ?)",
                 (collection.number, encode_id(name.document_id), version, data),
             )
+            number = int(cursor.lastrowid or 0)
         else:
-            self._supersede(collection, old, version)
+            number = stored.number
+            self._supersede(collection, stored, version)
             self._connection.execute(
-                "UPDATE documents SET version = ?, data = ? WHERE collection = ? AND key = ?",
-                (version, data, collection.number, old.key),
+                "UPDATE documents SET version = ?, data = ? WHERE id = ?", (version, data, number)
             )
+        self.indexes.update(collection.number, number, old, new)
         self._changed[collection.number] = version
 
-    def delete(self, name: DocumentName, version: int, old: StoredDocument) -> None:
-        """Remove a document, keeping ``old`` in the history."""
+    def delete(
+        self, name: DocumentName, version: int, stored: StoredDocument, old: Message
+    ) -> None:
+        """Remove ``stored``, which is ``old`` parsed, keeping it in the history."""
         collection = self._intern(name.collection)
-        self._supersede(collection, old, version)
-        self._connection.execute(
-            "DELETE FROM documents WHERE collection = ? AND key = ?", (collection.number, old.key)
-        )
+        self._supersede(collection, stored, version)
+        self._connection.execute("DELETE FROM documents WHERE id = ?", (stored.number,))
+        self.indexes.update(collection.number, stored.number, old, None)
         self._changed[collection.number] = version
 
     def _supersede(self, collection: Collection, old: StoredDocument, version: int) -> None:
@@ -304,12 +321,3 @@ class DocumentStore:
                 )
             }
         return sorted(parents, key=encode_id)
-
-    def clear(self, database: str) -> None:
-        """Remove every document of a database, in the open transaction."""
-        numbers = "SELECT id FROM collections WHERE database = ?"
-        for table in ("documents", "history"):
-            self._connection.execute(
-                f"DELETE FROM {table} WHERE collection IN ({numbers})",  # noqa: S608 - constants
-                (database,),
-            )
