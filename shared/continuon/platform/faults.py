@@ -1,7 +1,8 @@
 """Named crash points, so that a test can kill a function between any two steps.
 
 ``CONTINUON_FAULT=ingest.promoted`` makes the process die, as SIGKILL would, when it reaches that
-point. With ``once:/path``, it dies the first time only: the file at that path remembers. Settings
+point. With ``ingest.promoted@once:/path``, it dies the first time only: the file at that path
+remembers, and removing it arms the point again. Several points are separated by commas. Settings
 refuse the variable outside demo projects.
 """
 
@@ -18,15 +19,20 @@ EXIT_STATUS = 137
 
 def crash_point(name: str) -> None:
     """Die here if the environment says so."""
-    plan = os.environ.get("CONTINUON_FAULT")
-    if not plan:
+    plans = os.environ.get("CONTINUON_FAULT")
+    if not plans:
         return
-    point, _, marker = plan.partition("@once:")
-    if point != name:
-        return
-    if marker:
-        try:
-            Path(marker).touch(exist_ok=False)
-        except FileExistsError:
-            return
-    os._exit(EXIT_STATUS)
+    for plan in plans.split(","):
+        point, _, marker = plan.partition("@once:")
+        if point == name and _is_armed(marker):
+            os._exit(EXIT_STATUS)
+
+
+def _is_armed(marker: str) -> bool:
+    if not marker:
+        return True
+    try:
+        Path(marker).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
