@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,14 +21,16 @@ from google.cloud import firestore
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from google.cloud.storage import Client as StorageClient
 
+from conftest import REPOSITORY
 from devices import Device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from conftest import LocalCloudProcess
 
-__all__ = ["Account", "Product", "Robot", "problem", "store", "wait_for"]
+__all__ = ["Account", "Product", "Robot", "copied_project", "problem", "store", "wait_for"]
 
 T = TypeVar("T")
 
@@ -34,6 +38,8 @@ BUCKET = "continuon-rlds"
 TOPIC = "episode-validated"
 _NUMBERS = itertools.count(1)
 _TIMEOUT_S = 60.0
+_QUIET_S = 0.5
+"""A subscription that is silent for this long, in seconds, has nothing more to say."""
 
 
 def wait_for(find: Callable[[], T | None], *, timeout_s: float = 30.0) -> T:
@@ -54,6 +60,25 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     body: dict[str, Any] = response.json()
     assert body["code"] == code, body
     return body
+
+
+def copied_project(target: Path, *, codebases: Sequence[str], **rlds: str) -> Path:
+    """Copy what is deployed to ``target``; ``rlds`` are local variables of that codebase."""
+    target.mkdir()
+    for pattern in ("firestore.*", "storage.rules", "continuon-local.toml"):
+        for path in REPOSITORY.glob(pattern):
+            shutil.copy(path, target)
+    config = json.loads((REPOSITORY / "firebase.json").read_text(encoding="utf-8"))
+    kept = [entry for entry in config["functions"] if entry["codebase"] in codebases]
+    (target / "firebase.json").write_text(json.dumps({**config, "functions": kept}))
+    (target / config["hosting"]["public"]).mkdir()
+    for entry in kept:
+        ignored = shutil.ignore_patterns("__pycache__", "venv", "vendor")
+        shutil.copytree(REPOSITORY / entry["source"], target / entry["source"], ignore=ignored)
+    lines = [f"{name.upper()}={value}\n" for name, value in rlds.items()]
+    with (target / "functions/rlds/.env.local").open("a", encoding="utf-8") as file:
+        file.write("\n" + "".join(lines))
+    return target
 
 
 @dataclass(frozen=True)
@@ -258,14 +283,15 @@ class Messages:
         return self._seen.get(episode_id, [])
 
     def _pull(self) -> Iterator[Any]:
+        subscriber, name = self.product.subscriber, self.subscription
         while True:
-            answer = self.product.subscriber.pull(
-                subscription=self.subscription,
-                max_messages=100,
-                return_immediately=True,
-            )
-            if not answer.received_messages:
+            try:
+                answer = subscriber.pull(
+                    subscription=name, max_messages=100, timeout=_QUIET_S, retry=None
+                )
+            except exceptions.DeadlineExceeded:
                 return
             ids = [received.ack_id for received in answer.received_messages]
-            self.product.subscriber.acknowledge(subscription=self.subscription, ack_ids=ids)
+            if ids:
+                subscriber.acknowledge(subscription=name, ack_ids=ids)
             yield from answer.received_messages
