@@ -78,16 +78,19 @@ def sessions_are_continued(stage: StageHandle) -> bool:
     """
     known: dict[str, int | None] = {}
     for entry in stage.entries():
-        session, span = entry["session"], entry["range"]
-        if session is None or span is None:
+        # By object, not by session: a new session would send what the old one has.
+        name, span = entry["path"], entry["range"]
+        if entry["session"] is None or span is None:
             continue
         if not span.startswith("bytes */"):
             start = int(span.removeprefix("bytes ").split("-")[0])
-            if start != known.get(session, 0):
+            if start != known.get(name, 0):
                 return False
         if entry["status"] == 308:
             named = entry["known"]
-            known[session] = int(named.split("-")[1]) + 1 if named else 0
+            known[name] = int(named.split("-")[1]) + 1 if named else 0
         elif entry["status"] == "cut":
-            known[session] = None
+            known[name] = None
+        elif entry["status"] in {404, 410}:
+            known[name] = 0
     return True
