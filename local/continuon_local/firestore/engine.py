@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["CommitResult", "Engine", "Reader"]
 
 _MICROSECONDS = 1_000_000
+_MAX_TURNS = 100
+"""Locks that one query queues for; locks only decide who goes first."""
 
 
 @dataclass(slots=True)
@@ -201,13 +203,11 @@ class Engine:
             return read_time, result
         # Take turns over the documents found, then look again at what the others left.
         before = self.store.last_version
-        await self.transactions.lock(transaction, [row.name for row in result.rows])
+        await self.transactions.lock(transaction, [row.name for row in result.rows[:_MAX_TURNS]])
         if self.store.last_version != before:
             read_time = self.move_up(reader)
             result = run_query(self.store, query, reader.version)
         self.transactions.record_query(transaction, query.matches)
-        for row in result.rows:
-            self.transactions.record_read(transaction, row.name, row.version)
         return read_time, result
 
     async def commit(
@@ -227,6 +227,8 @@ class Engine:
             if transaction.read_only and writes:
                 raise invalid_argument("Cannot modify entities in a read-only transaction.")
             await self.transactions.locks.acquire(transaction.lock, names)
+            # It may have been rolled back or have expired meanwhile.
+            self.transactions.get(database, transaction_id)
             self.transactions.validate(transaction)
             return self._apply(writes, caller)
         finally:

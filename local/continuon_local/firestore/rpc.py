@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from continuon_local.firestore.access import caller_of
-from continuon_local.firestore.errors import StatusError, unimplemented
+from continuon_local.firestore.errors import StatusError, invalid_argument, unimplemented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -42,6 +43,13 @@ class Method:
     unary: Unary | None = None
     stream: Stream | None = None
     bidi: Bidi | None = None
+
+
+def _parse(kind: Message, raw: bytes) -> Message:
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise invalid_argument("The request could not be parsed.") from error
 
 
 def _status_of(error: Exception, method: str) -> StatusError:
@@ -76,20 +84,21 @@ class MethodTable(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(refuse)
 
     def _handler(self, name: str, method: Method) -> Any:
-        parse = method.request.FromString
+        # Requests are parsed by us, so that a malformed one is refused as Google refuses it.
         if method.unary is not None:
-            serve = self._serve_unary(name, method.unary)
-            return grpc.unary_unary_rpc_method_handler(serve, request_deserializer=parse)
+            serve = self._serve_unary(name, method.request, method.unary)
+            return grpc.unary_unary_rpc_method_handler(serve)
         if method.stream is not None:
-            stream = self._serve_stream(name, method.stream)
-            return grpc.unary_stream_rpc_method_handler(stream, request_deserializer=parse)
+            stream = self._serve_stream(name, method.request, method.stream)
+            return grpc.unary_stream_rpc_method_handler(stream)
         assert method.bidi is not None  # noqa: S101 - the table is ours
-        bidi = self._serve_bidi(name, method.bidi)
-        return grpc.stream_stream_rpc_method_handler(bidi, request_deserializer=parse)
+        bidi = self._serve_bidi(name, method.request, method.bidi)
+        return grpc.stream_stream_rpc_method_handler(bidi)
 
-    def _serve_unary(self, name: str, implementation: Unary) -> Any:
-        async def serve(request: Message, context: Context) -> bytes:
+    def _serve_unary(self, name: str, kind: Message, implementation: Unary) -> Any:
+        async def serve(raw: bytes, context: Context) -> bytes:
             try:
+                request = _parse(kind, raw)
                 caller = caller_of(context.invocation_metadata())
                 self._access.check(caller, name, request)
                 response = await implementation(request, caller)
@@ -101,9 +110,10 @@ class MethodTable(grpc.GenericRpcHandler):
 
         return serve
 
-    def _serve_stream(self, name: str, implementation: Stream) -> Any:
-        async def serve(request: Message, context: Context) -> None:
+    def _serve_stream(self, name: str, kind: Message, implementation: Stream) -> Any:
+        async def serve(raw: bytes, context: Context) -> None:
             try:
+                request = _parse(kind, raw)
                 caller = caller_of(context.invocation_metadata())
                 self._access.check(caller, name, request)
                 async with aclosing(implementation(request, caller)) as responses:
@@ -117,13 +127,14 @@ class MethodTable(grpc.GenericRpcHandler):
 
         return serve
 
-    def _serve_bidi(self, name: str, implementation: Bidi) -> Any:
-        async def serve(requests: AsyncIterator[Message], context: Context) -> None:
+    def _serve_bidi(self, name: str, kind: Message, implementation: Bidi) -> Any:
+        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
                 caller = caller_of(context.invocation_metadata())
                 self._access.check(caller, name, None)
+                parsed = (_parse(kind, raw) async for raw in requests)
                 # Closed here and now, so that a listener is gone when its client is.
-                async with aclosing(implementation(requests, caller)) as responses:
+                async with aclosing(implementation(parsed, caller)) as responses:
                     async for response in responses:
                         await context.write(response)
             except Exception as error:  # noqa: BLE001 - every error becomes a status

@@ -180,3 +180,12 @@ def test_what_is_not_implemented_is_named(firestore_host: str) -> None:
             call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "ExecutePipeline" in str(caught.value)
+
+
+def test_a_malformed_request_is_an_invalid_argument(firestore_host: str) -> None:
+    with grpc.insecure_channel(firestore_host) as channel:
+        for method in ("Commit", "GetDocument"):
+            call: Any = channel.unary_unary(f"/google.firestore.v1.Firestore/{method}")
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"\xff\xff not protobuf")
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
