@@ -58,7 +58,14 @@ class Expected:
         return replace(self, sha256=digest)
 
     def merged(self, other: Expected) -> Expected:
-        """Return both statements as one; what ``self`` states goes first."""
+        """Return both statements as one.
+
+        Raises:
+            StorageError: They contradict each other, so no body can satisfy both (400).
+        """
+        for mine, theirs in ((self.md5, other.md5), (self.crc32c, other.crc32c)):
+            if mine is not None and theirs is not None and mine != theirs:
+                raise invalid("The request states two different checksums.", code="BadDigest")
         return Expected(
             md5=self.md5 if self.md5 is not None else other.md5,
             crc32c=self.crc32c if self.crc32c is not None else other.crc32c,

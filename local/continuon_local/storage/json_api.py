@@ -97,9 +97,9 @@ async def _bucket(call: Call, name: str) -> Response:
     conditions = Preconditions.from_parameters(call.parameters)
     buckets = call.engine.buckets
     if call.method == "GET":
-        call.count(CLASS_B)
         found = buckets.get(name, conditions).resource(call.base_url)
         check_entity_tag(call.headers, found["etag"])
+        call.count(CLASS_B)
         return JSONResponse(found)
     if call.method == "DELETE":
         buckets.delete(name, conditions)
@@ -131,9 +131,9 @@ async def _object(call: Call, bucket: str, name: str) -> Response:
     generation = call.generation()
     objects = call.engine.objects
     if call.method in {"GET", "HEAD"}:
-        call.count(CLASS_B)
         record = objects.get(bucket, name, generation, conditions)
         check_entity_tag(call.headers, record.etag)
+        call.count(CLASS_B)
         if call.parameters.get("alt") == "media":
             return download(call, record, entity_tag=record.etag)
         return object_response(call, record)

@@ -51,16 +51,18 @@ async def _upload(call: Call, bucket: str) -> Response:
         return object_response(call, outcome)
     if call.method != "POST":
         raise StorageError(404, "notFound", "NotFound", "Not Found")
-    call.count(Operation.STORAGE_CLASS_A)
     match call.parameters.get("uploadType"):
         case "media":
-            return await _media(call, bucket)
+            response = await _media(call, bucket)
         case "multipart":
-            return await _multipart(call, bucket)
+            response = await _multipart(call, bucket)
         case "resumable":
-            return await _resumable(call, bucket)
+            response = await _resumable(call, bucket)
         case other:
             raise invalid(f"Invalid upload type: {other}", reason="badRequest")
+    # One class A operation each; what is refused is not billed, and a session only once.
+    call.count(Operation.STORAGE_CLASS_A)
+    return response
 
 
 def _expected(call: Call, body: Mapping[str, Any]) -> Expected:

@@ -62,7 +62,15 @@ async def continue_upload(call: Call, session_id: str) -> ObjectRecord | Session
             total = session.persisted  # a body of unknown length that has ended
     if total is None or session.persisted < total:
         return session
-    return await sessions.complete(session, Expected.from_headers(call.headers))
+    return await sessions.complete(session, _expected(call, part))
+
+
+def _expected(call: Call, part: ContentRange) -> Expected:
+    """Read the checksums of the whole object; ``Content-MD5`` is that of this request's body."""
+    headers = dict(call.headers)
+    if part.start != 0:
+        headers.pop("content-md5", None)
+    return Expected.from_headers(headers)
 
 
 def _part(call: Call) -> ContentRange:

@@ -119,11 +119,11 @@ def _fields(call: Call) -> dict[str, Any]:
 
 
 def _read(call: Call, bucket: str, name: str) -> Response:
-    call.count(Operation.STORAGE_CLASS_B)
     record = call.engine.objects.get(
         bucket, name, call.generation(), Preconditions.from_headers(call.headers)
     )
     check_entity_tag(call.headers, record.xml_etag)
+    call.count(Operation.STORAGE_CLASS_B)
     overrides = {
         header: call.parameters[f"response-{header}"]
         for header in ("content-disposition", "content-type")
@@ -135,7 +135,6 @@ def _read(call: Call, bucket: str, name: str) -> Response:
 async def _put(call: Call, bucket: str, name: str, digest: str | None) -> Response:
     if "x-goog-copy-source" in call.headers:
         raise not_implemented("PUT with x-goog-copy-source")
-    call.count(Operation.STORAGE_CLASS_A)
     sizes = SizeRange.from_headers(call.headers)
     if call.content_length is not None:
         sizes.check(call.content_length)
@@ -152,7 +151,9 @@ async def _put(call: Call, bucket: str, name: str, digest: str | None) -> Respon
         fields=fields,
         conditions=conditions,
     )
-    return _stored(await call.engine.objects.create(new))
+    record = await call.engine.objects.create(new)
+    call.count(Operation.STORAGE_CLASS_A)
+    return _stored(record)
 
 
 def _stored(record: ObjectRecord) -> Response:
@@ -162,7 +163,6 @@ def _stored(record: ObjectRecord) -> Response:
 
 
 def _start_session(call: Call, bucket: str, name: str) -> Response:
-    call.count(Operation.STORAGE_CLASS_A)
     session = call.engine.sessions.begin(
         bucket=bucket,
         name=name,
@@ -172,6 +172,7 @@ def _start_session(call: Call, bucket: str, name: str) -> Response:
         sizes=SizeRange.from_headers(call.headers),
         total=None,
     )
+    call.count(Operation.STORAGE_CLASS_A)
     path = quote(f"/{bucket}/{name}", safe="/~")
     location = f"{call.base_url}{path}?upload_id={session.id}"
     headers = {"location": location, "x-guploader-uploadid": session.id}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from continuon_local.meter import Operation
+
 if TYPE_CHECKING:
     from unit.local.storage.harness import Cloud
 
@@ -413,6 +415,35 @@ async def test_foreign_bearer_token_is_refused(cloud: Cloud) -> None:
     answer = await cloud.http.get(OBJECTS, headers={"authorization": "Bearer ya29.stolen"})
 
     assert answer.status_code == 401
+
+
+async def test_refused_requests_are_not_billed(cloud: Cloud) -> None:
+    await cloud.upload("a", ifGenerationMatch="5")
+    await cloud.read("a")
+    await cloud.http.get("/storage/v1/b/nowhere")
+
+    assert cloud.engine.meter.totals() == {}
+
+
+async def test_operations_are_attributed_to_their_caller(cloud: Cloud) -> None:
+    await cloud.created("a")
+    await cloud.http.get(f"{OBJECTS}/a", headers={"x-continuon-caller": "ingest"})
+
+    assert cloud.engine.meter.by_caller()[Operation.STORAGE_CLASS_B, "ingest"] == 1
+
+
+async def test_contradicting_checksums_are_refused(cloud: Cloud) -> None:
+    content, headers = multipart({"name": "a", "crc32c": "mnG7TA=="}, b"hello")
+
+    answer = await cloud.http.post(
+        UPLOAD,
+        params={"uploadType": "multipart"},
+        content=content,
+        headers={**headers, "x-goog-hash": "crc32c=AAAAAA=="},
+    )
+
+    assert answer.status_code == 400
+    assert await cloud.names() == []
 
 
 async def test_billable_operations_are_counted(cloud: Cloud) -> None:
