@@ -169,13 +169,18 @@ class _Batch:
                         places.add(self._mark(position))
 
     def _times(self) -> list[int] | None:
-        """Return the times by the shard's clock, or None when they are missing or not in order."""
+        """Return the times by the shard's clock; None when some are missing or not in order.
+
+        An empty list means that neither the batch nor the shard so far has any.
+        """
         segment = self._segment
         times: list[int | None] = [step.timestamp_ns for step in self._steps]
         if segment.clock != "timestamp_ns":
-            if times.count(None) != len(times) or None in self._states:
+            if times.count(None) != len(times):
                 return None
-            times = [state.timestamp_nanos for state in self._states]
+            times = [state and state.timestamp_nanos for state in self._states]
+            if segment.times is None and times.count(None) == len(times):
+                return []
         if None in times or segment.times is None:
             return None
         known: list[int] = times  # type: ignore[assignment]
@@ -189,6 +194,8 @@ class _Batch:
 
     def _note_times(self, times: list[int]) -> None:
         segment = self._segment
+        if not times:
+            return
         segment.timing.add(self._intervals(times))
         segment.times = ((segment.times or (times[0],))[0], times[-1])
         if segment.clock == "timestamp_ns":

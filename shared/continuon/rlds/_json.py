@@ -114,8 +114,11 @@ def check_depth(data: bytes, max_depth: int) -> None:
     """
     if data.count(b"[") + data.count(b"{") <= max_depth:
         return
+    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    if _closes_within(brackets, max_depth):
+        return
     depth = 0
-    for bracket in _STRING.sub(b"", data).translate(None, _NOT_BRACKETS):
+    for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
         if depth > max_depth:
             raise JsonFault("depth", f"nested deeper than {max_depth} levels")
@@ -125,7 +128,7 @@ def is_shallow(data: bytes, max_depth: int) -> bool:
     """Whether values are surely nested at most `max_depth` deep; False when unsure.
 
     Only brackets, quotes and backslashes are kept. Without backslashes, quotes come in adjacent
-    pairs exactly when no string holds a bracket. Each pass then takes the innermost level away.
+    pairs exactly when no string holds a bracket.
     """
     rest = data.translate(None, _NOT_STRUCTURE)
     if b"\\" in rest:
@@ -133,6 +136,12 @@ def is_shallow(data: bytes, max_depth: int) -> bool:
     rest = rest.replace(b'""', b"")
     if b'"' in rest:
         return False
+    return _closes_within(rest, max_depth)
+
+
+def _closes_within(brackets: bytes, max_depth: int) -> bool:
+    """Whether taking away innermost pairs `max_depth` times leaves nothing."""
+    rest = brackets
     for _ in range(max_depth):
         if not rest:
             return True

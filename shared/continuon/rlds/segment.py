@@ -240,7 +240,7 @@ class Segment:
 
     def _start_batches(self) -> None:
         """From here on, whole batches can be decoded by the form of the steps so far."""
-        if self.baseline.state_lengths is None or self.times is None:
+        if self.baseline.state_lengths is None or self.clock is None:
             return
         schema = self._schemas.get(self._form, self.baseline)
         if schema is None:

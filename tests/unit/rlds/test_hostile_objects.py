@@ -190,6 +190,42 @@ def test_empty_objects_are_invalid() -> None:
     assert validate_members([]).verdict == "invalid"
 
 
+@pytest.mark.parametrize(
+    ("steps", "count"),
+    [
+        (b"[]", 0),
+        (b" [ ] ", 0),
+        (b"[{}]", 1),
+        (b'[1,"a,b]",[1,[2]], {"a":[1,{"b":2}]} ]', 4),
+        (b'[\n{"a":\r\n1},\n\n{}\n]', 2),
+        (b'["\\"", "[", "\\\\"]', 3),
+    ],
+)
+def test_document_is_taken_apart_at_its_values(steps: bytes, count: int) -> None:
+    data = b'{"metadata":{},"steps":' + steps + b"}"
+    report = validate_bytes(data, Packaging.DOCUMENT)
+    assert report.counts.steps == count
+    assert codes.STEPS_JSON_INVALID not in codes_of(report)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"[]",
+        b"{}",
+        b'{"metadata":{}}',
+        b'{"steps":[]}',
+        b'{"metadata":{},"steps":{}}',
+        b'{"metadata":{},"steps":null}',
+        b'{"metadata":{},"steps":[]}{}',
+        b'{"metadata":{},"steps":[NaN]}',
+    ],
+)
+def test_document_of_another_form_is_refused(document: bytes) -> None:
+    report = validate_bytes(document, Packaging.DOCUMENT)
+    assert codes_of(report) == {codes.DOCUMENT_INVALID}
+
+
 # --- Limits --------------------------------------------------------------------------------------
 
 

@@ -272,6 +272,18 @@ def test_batches_read_lines_as_the_precise_path_does(
     assert validate(files) == _precise(monkeypatch, files)
 
 
+@pytest.mark.usefixtures("_early_batches")
+@pytest.mark.parametrize("name", ["nothing", "time", "command length", "index"])
+def test_batches_do_without_times(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strip(steps: list[dict[str, Any]]) -> None:
+        for one in steps:
+            del one["timestamp_ns"], one["observation"]["robot_state"]["timestamp_nanos"]
+        EDITS[name](steps[40])
+
+    files = edit_steps(LONG, strip)
+    assert validate(files) == _precise(monkeypatch, files)
+
+
 def test_batches_are_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
     precise = segment.Segment._line
