@@ -16,6 +16,7 @@ from rich.table import Table
 from continuon_local.cli_hub import register
 from continuon_local.cli_options import chosen_ports, project_root, read_faults
 from continuon_local.cloud import LocalCloud
+from continuon_local.environment import FORK_SUPPORT
 from continuon_local.errors import LocalCloudError
 from continuon_local.running import description, write_atomically
 from continuon_local.settings import Settings
@@ -166,7 +167,8 @@ async def _exec(settings: Settings, command: list[str]) -> int:
     cloud = LocalCloud(settings, echo=_echo)
     await cloud.start()
     try:
-        return await _run(command, {**os.environ, **cloud.environment})
+        inherited = {name: value for name, value in os.environ.items() if name != FORK_SUPPORT}
+        return await _run(command, {**inherited, **cloud.environment})
     finally:
         await cloud.stop()
 
@@ -212,6 +214,7 @@ register(app)
 
 def main() -> None:
     """Run the command; refusals become one line and exit status 1."""
+    os.environ[FORK_SUPPORT] = "0"
     try:
         app()
     except LocalCloudError as error:

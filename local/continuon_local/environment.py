@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
     from continuon_local.events.manifest import FunctionSpec
 
-__all__ = ["Endpoints", "client_environment", "function_environment", "site_configuration"]
+__all__ = [
+    "FORK_SUPPORT",
+    "Endpoints",
+    "client_environment",
+    "function_environment",
+    "site_configuration",
+]
+
+FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+"""gRPC's switch for programs that go on using it after a fork. This process only starts others,
+and with the switch on gRPC remarks on each of them on standard error. No other program gets it."""
 
 _NOT_INHERITED = (
     "GOOGLE_",
@@ -28,6 +38,7 @@ _NOT_INHERITED = (
     "K_",
     "PORT",
     "PYTHONSAFEPATH",
+    FORK_SUPPORT,
 )
 """Prefixes of variables that a function gets from the platform or not at all: a developer's own
 credentials and project must never reach a function that runs locally."""
