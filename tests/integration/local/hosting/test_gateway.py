@@ -128,8 +128,8 @@ def test_nothing_outside_the_published_files_is_served(cloud: LocalCloudProcess,
 
 
 def test_reserved_paths_and_websockets_are_refused_by_name(cloud: LocalCloudProcess) -> None:
-    status, body = raw_get(cloud, "/__/firebase/init.json")
-    assert (status, b"/__/firebase/init.json" in body) == (501, True)
+    status, body = raw_get(cloud, "/__/auth/handler")
+    assert (status, b"/__/auth/handler" in body) == (501, True)
     status, body = raw_get(cloud, "/api/x", Connection="Upgrade", Upgrade="websocket")
     assert (status, b"WebSockets" in body) == (501, True)
 
