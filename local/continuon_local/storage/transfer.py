@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["download", "object_headers", "receive"]
 
 # After a refusal the rest of a small upload is read, so that the client gets to see the answer
-# instead of a reset connection. Larger ones are cut off.
+# instead of a reset connection. Larger or slower ones are cut off.
 _MAX_DRAINED_BYTES = 64 << 20
+_MAX_DRAIN_SECONDS = 5
 
 # RFC 9110 tokens, less what quote() leaves alone anyway.
 _HEADER_NAME_CHARACTERS = "!#$&'*+^`|"
@@ -64,10 +67,12 @@ async def receive(
 async def drain(call: Call) -> None:
     """Read and forget what is left of a small request body."""
     left = _MAX_DRAINED_BYTES
-    async for chunk in call.stream():
-        left -= len(chunk)
-        if left < 0:
-            return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MAX_DRAIN_SECONDS):
+            async for chunk in call.stream():
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 def object_headers(record: ObjectRecord) -> dict[str, str]:
