@@ -1,7 +1,7 @@
 """Every problem and warning of the episode validator, in one place.
 
 A code is stable, dotted and lower case: programs compare it, people read the sentence. Run
-`python -m continuon.rlds.codes` to print the table that the documentation shows.
+`python -m continuon.rlds` to print the table that the documentation shows.
 """
 
 from __future__ import annotations
@@ -129,6 +129,11 @@ METADATA_DUPLICATE_KEY = _problem(
     "metadata.duplicate_key", "A key occurs twice in one object.", "Write each key once."
 )
 METADATA_TYPE = _problem("metadata.type", "A metadata value has the wrong type.", "Fix the type.")
+METADATA_NUMBER = _problem(
+    "metadata.number_range",
+    "A number of the metadata does not fit into 64 bits, so it could not be kept exactly.",
+    "Write it as a string.",
+)
 METADATA_FIELD_MISSING = _problem(
     "metadata.field_missing", "A field that the profile requires is missing.", "Add the field."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -101,7 +102,25 @@ def check_metadata(
     if not isinstance(value, dict):
         findings.add(codes.METADATA_TYPE, "the metadata is not an object", file=FILE)
         return Metadata()
+    beyond = _beyond_64_bits(value, "")
+    if beyond is not None:
+        message = "a number does not fit into 64 bits"
+        findings.add(codes.METADATA_NUMBER, message, file=FILE, path=beyond)
+        return Metadata()
     return _Check(value, findings).run(expected)
+
+
+def _beyond_64_bits(value: Any, path: str) -> str | None:
+    """Return where the first number stands that neither an int64 nor a double holds."""
+    if isinstance(value, dict):
+        items = ((f"{path}.{key}" if path else key, item) for key, item in value.items())
+    elif isinstance(value, list):
+        items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
+    else:
+        wide = type(value) is int and not -(2**63) <= value < 2**63
+        return path if wide or (type(value) is float and not math.isfinite(value)) else None
+    found = (_beyond_64_bits(item, name) for name, item in items)
+    return next((hit for hit in found if hit is not None), None)
 
 
 class _Check:

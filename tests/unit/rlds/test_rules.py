@@ -234,6 +234,9 @@ def test_bad_metadata_is_refused(fields: dict[str, Any], code: str, path: str) -
         (b'{"a":"\xff"}', codes.TEXT_NOT_UTF8),
         (b'{"a":' + b"[" * 40 + b"]" * 40 + b"}", codes.LIMITS_DEPTH),
         (b"[" * 200_000, codes.LIMITS_DEPTH),
+        (b'{"a":[{"b":9223372036854775808}]}', codes.METADATA_NUMBER),
+        (b'{"a":1e999}', codes.METADATA_NUMBER),
+        (b'{"a":1' + b"0" * 5_000 + b"}", codes.METADATA_NUMBER),
     ],
 )
 def test_metadata_that_is_not_strict_json_is_refused(data: bytes, code: str) -> None:
@@ -395,3 +398,9 @@ def test_quality_sees_dropped_frames_and_idle_robots() -> None:
     assert quality is not None
     assert quality.parts["dropped_frames"].value == round(3 / 22, 6)
     assert quality.parts["idle_share"].value == round(17 / 20, 6)
+
+
+def test_metadata_integers_of_64_bits_are_kept_exactly() -> None:
+    report = validate({**tiny(), "metadata.json": b'{"a":9223372036854775807}'})
+    assert report.verdict == "valid"
+    assert report.metadata == {"a": 9223372036854775807}
