@@ -112,7 +112,10 @@ class DocumentStore:
         ).fetchone()
         if row is None:
             return None
-        found = self._collections[path] = Collection(row[0], path)
+        found = Collection(row[0], path)
+        if not self._connection.in_transaction:
+            # Within a transaction the row may be one that is still rolled back.
+            self._collections[path] = found
         return found
 
     def _intern(self, path: CollectionPath) -> Collection:
@@ -123,7 +126,6 @@ class DocumentStore:
             "INSERT INTO collections (database, path, parent, collection_id) VALUES (?, ?, ?, ?)",
             (path.database, path.path, path.parent, path.collection_id),
         )
-        # Not remembered yet: the surrounding transaction may still roll back.
         return Collection(int(cursor.lastrowid or 0), path)
 
     def find_group(

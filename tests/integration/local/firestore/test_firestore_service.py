@@ -20,6 +20,8 @@ from google.events.cloud.firestore_v1 import DocumentEventData
 from continuon_local.firestore.messages import (
     CommitRequest,
     CommitResponse,
+    ListenRequest,
+    ListenResponse,
     RunQueryRequest,
     RunQueryResponse,
     WriteRequest,
@@ -202,3 +204,46 @@ async def test_a_client_that_goes_away_leaves_no_listener() -> None:
         call.cancel()
         await asyncio.sleep(0.1)
         assert service.listener_count == 0
+
+
+async def test_a_listener_resumes_where_it_was() -> None:
+    async with running(FirestoreService(ServiceContext(data_dir=None), port=0)) as channel:
+        await commit(channel, put("c/same", {}), put("c/gone", {}))
+        target: dict[str, Any] = {
+            "query": {"parent": ROOT, "structured_query": {"from_": [{"collection_id": "c"}]}},
+            "target_id": 7,
+        }
+        first = await listen_until_snapshot(channel, target)
+        assert {each.document_change.document.name for each in first[1:-2]} == {
+            f"{ROOT}/c/same",
+            f"{ROOT}/c/gone",
+        }
+        await commit(channel, put("c/new", {}), {"delete": f"{ROOT}/c/gone"})
+        target["resume_token"] = first[-1].target_change.resume_token
+        resumed = await listen_until_snapshot(channel, target)
+    kinds = [each.WhichOneof("response_type") for each in resumed[1:-2]]
+    assert sorted(kinds) == ["document_change", "document_remove"]
+
+
+async def listen_until_snapshot(channel: grpc.aio.Channel, target: dict[str, Any]) -> list[Any]:
+    call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10)
+    await call.write(ListenRequest(database=DATABASE, add_target=target).SerializeToString())
+    seen: list[Any] = []
+    while not (seen and seen[-1].target_change.read_time.seconds and not _targets(seen[-1])):
+        seen.append(ListenResponse.FromString(await call.read()))
+    call.cancel()
+    return seen
+
+
+def _targets(response: Any) -> list[int]:
+    return list(response.target_change.target_ids)
+
+
+async def test_a_bad_target_is_removed_with_the_cause() -> None:
+    async with running(FirestoreService(ServiceContext(data_dir=None), port=0)) as channel:
+        call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10)
+        target = {"query": {"parent": ROOT, "structured_query": {"offset": -1}}, "target_id": 1}
+        await call.write(ListenRequest(database=DATABASE, add_target=target).SerializeToString())
+        answer = ListenResponse.FromString(await call.read())
+        call.cancel()
+    assert answer.target_change.cause.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
