@@ -37,7 +37,6 @@ def login(
     For example:
 
       continuon login --email you@example.com --create
-
       printf '%s' "$PASSWORD" | continuon login --email you@example.com --password-stdin
     """
     state = state_of(context)
@@ -75,7 +74,9 @@ def logout(context: typer.Context, *, _json: Annotated[bool, JSON] = False) -> N
 def whoami(context: typer.Context, *, _json: Annotated[bool, JSON] = False) -> None:
     """Show who is signed in, with roles, plan and quota.
 
-    For example: continuon whoami --json
+    For example:
+
+      continuon whoami --json
     """
     state = state_of(context)
 

@@ -1,5 +1,6 @@
 """The root of the `continuon` command."""
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,22 +15,17 @@ from continuon_cloud.settings import DEFAULT_URL
 
 __all__ = ["app"]
 
-_EXITS = "\n\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
+_EXITS = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
 
 _HELP = f"""Continuon Cloud: a robot's episodes, from recording to validated data.
 
 A first robot:
 
   continuon login --email you@example.com --create
-
   continuon robot init --ruri rcan://continuon.cloud/acme/companion-v1/14d4b680
-
   continuon robot claim
-
   continuon episode validate recordings/ep_1704384000000
-
   continuon episode upload recordings/ep_1704384000000
-
   continuon episode list
 
 Exit codes:
@@ -40,9 +36,18 @@ Environment: CONTINUON_URL, CONTINUON_HOME (keys, session, queue), CONTINUON_SPO
 FIREBASE_AUTH_EMULATOR_HOST.
 """
 
+
+def _preformatted(text: str) -> str:
+    """Keep the lines of indented paragraphs: a command that was wrapped cannot be copied."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        f"\b\n{paragraph}" if paragraph.startswith("  ") else paragraph for paragraph in paragraphs
+    )
+
+
 app = typer.Typer(
     name="continuon",
-    help=_HELP,
+    help=_preformatted(_HELP),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -51,6 +56,9 @@ app.add_typer(robots.app, name="robot")
 app.add_typer(episodes.app, name="episode")
 app.add_typer(queues.app, name="queue")
 accounts.register(app)
+for _group in (app, robots.app, episodes.app, queues.app):
+    for _command in _group.registered_commands:
+        _command.help = _preformatted((_command.callback and _command.callback.__doc__) or "")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - Typer's callback

@@ -45,7 +45,6 @@ def validate(
     For example:
 
       continuon episode validate recordings/ep_1704384000000
-
       continuon episode validate *.tar.gz --json
     """
     # Imported here: the other commands start faster without the validator.
@@ -81,7 +80,9 @@ def list_(
 ) -> None:
     """List your episodes, newest first.
 
-    For example: continuon episode list --status rejected --robot 14d4b680
+    For example:
+
+      continuon episode list --status rejected --robot 14d4b680
     """
     state = state_of(context)
 
@@ -105,7 +106,9 @@ def report(
 ) -> None:
     """Show what validation found: verdict, quality, every problem with file and step.
 
-    For example: continuon episode report ep_1704384000000
+    For example:
+
+      continuon episode report ep_1704384000000
     """
     state = state_of(context)
 
@@ -129,7 +132,9 @@ def download(
 ) -> None:
     """Download an episode. Run it again after a break: it goes on where it stopped.
 
-    For example: continuon episode download ep_1704384000000 -o data/
+    For example:
+
+      continuon episode download ep_1704384000000 -o data/
     """
     state = state_of(context)
     folder = output or Path(episode_id)
@@ -173,7 +178,9 @@ def delete(
 ) -> None:
     """Delete an episode and its files in the cloud, for good.
 
-    For example: continuon episode delete ep_1704384000000 --yes
+    For example:
+
+      continuon episode delete ep_1704384000000 --yes
     """
     state = state_of(context)
     if not yes:

@@ -1,5 +1,7 @@
 """`continuon queue ...`."""
 
+import dataclasses
+import math
 from typing import Annotated
 
 import typer
@@ -34,7 +36,9 @@ def list_(
 ) -> None:
     """List what was queued for this cloud, with state and reason.
 
-    For example: continuon queue list --state set_aside
+    For example:
+
+      continuon queue list --state set_aside
     """
     shared = state_of(context)
     with UploadQueue(shared.settings()) as queue:
@@ -55,7 +59,9 @@ def retry(
 ) -> None:
     """Have items tried again that were set aside. Send them with `continuon queue run`.
 
-    For example: continuon queue retry q_1f2e3d4c && continuon queue run
+    For example:
+
+      continuon queue retry q_1f2e3d4c && continuon queue run
     """
     shared = state_of(context)
     with UploadQueue(shared.settings()) as queue:
@@ -69,15 +75,25 @@ def run(
     context: typer.Context,
     limit_rate: RateOption = None,
     *,
+    keep_trying: Annotated[
+        bool,
+        typer.Option("--keep-trying", help="Stay until everything is through; for a robot."),
+    ] = False,
     wait: WaitOption = True,
     _json: Annotated[bool, JSON] = False,
 ) -> None:
     """Upload everything that is not finished, from where it stopped.
 
-    For example: continuon queue run --limit-rate 500k
+    Without --keep-trying, what failed several times in a row is left for a later run (exit code 7).
+
+    For example:
+
+      continuon queue run --limit-rate 500k
     """
     shared = state_of(context)
     options = options_of(limit_rate, wait=wait)
+    if keep_trying:
+        options = dataclasses.replace(options, max_attempts=None, max_wait_s=math.inf)
     with UploadQueue(shared.settings()) as queue:
         waiting = [item.item_id for item in queue.items() if not item.state.is_final]
         items = run_items(shared, queue, waiting, options)
@@ -99,7 +115,6 @@ def forget(
     For example:
 
       continuon queue forget q_1f2e3d4c
-
       continuon queue forget --finished
     """
     shared = state_of(context)

@@ -49,7 +49,6 @@ def init(
     For example:
 
       continuon robot init --ruri rcan://continuon.cloud/acme/companion-v1/14d4b680
-
       continuon robot init --manufacturer acme --model companion-v1 --device-id 14d4b680
     """
     state = state_of(context)
@@ -81,7 +80,9 @@ def claim(
 
     The robot signs that you may own it; being on the machine is the permission.
 
-    For example: continuon robot claim --name "Lab companion"
+    For example:
+
+      continuon robot claim --name "Lab companion"
     """
     state = state_of(context)
 
@@ -151,7 +152,9 @@ def revoke(
 ) -> None:
     """End a robot's access at once. Its key never works again; episodes stay.
 
-    For example: continuon robot revoke 14d4b680 --yes
+    For example:
+
+      continuon robot revoke 14d4b680 --yes
     """
     state = state_of(context)
     if not yes:

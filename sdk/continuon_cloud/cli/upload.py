@@ -81,9 +81,7 @@ def upload(
     For example:
 
       continuon episode upload recordings/ep_1704384000000
-
       continuon episode upload recordings/* --robot 14d4b680 --limit-rate 2M
-
       continuon episode upload big.tar.gz --resumable --no-wait
     """
     state = state_of(context)

@@ -20,6 +20,7 @@ from continuon_cloud.queue.failures import (
     from_client_error,
 )
 from continuon_cloud.queue.faults import FaultPoint, reach
+from continuon_cloud.queue.lock import Lock, QueueBusyError
 from continuon_cloud.queue.records import Packaging, State
 from continuon_cloud.queue.transfer import DEFAULT_CHUNK_BYTES, Transfer
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from continuon.contracts.episodes import Episode
     from continuon_cloud.client import ContinuonClient
-    from continuon_cloud.queue.packing import Spool
     from continuon_cloud.queue.records import FilePlan, FileTask, ItemPlan, QueueItem
     from continuon_cloud.queue.store import QueueStore
 
@@ -44,6 +44,8 @@ _EXPIRY_MARGIN_S: Final = 30.0
 
 _FIRST_POLL_S: Final = 0.1
 _LAST_POLL_S: Final = 2.0
+_BUSY_POLL_S: Final = 0.2
+_TO_UPLOAD: Final = frozenset({State.QUEUED, State.REQUESTED, State.UPLOADING})
 _MANIFEST: Final = "metadata.json"
 _SETTLED: Final = "episode.settled"
 """The service's code for an episode that was judged before."""
@@ -88,17 +90,17 @@ class Runner:
     def __init__(
         self,
         store: QueueStore,
-        spool: Spool,
         *,
         http: httpx.AsyncClient,
         client_of: Callable[[str], ContinuonClient],
+        lock_of: Callable[[str], Lock],
         options: RunOptions,
         observer: Observer | None = None,
     ) -> None:
         self._store = store
-        self._spool = spool
         self._http = http
         self._client_of = client_of
+        self._lock_of = lock_of
         self._options = options
         self._observer = observer
         self._limit = RateLimit(options.rate_bytes_per_s)
@@ -107,13 +109,12 @@ class Runner:
 
     async def run(self, item_ids: Sequence[str]) -> None:
         """Work on these items until each is final or left for a later run."""
-        self._spool.collect(self._store.spools())
         await asyncio.gather(*(self._drive(item_id) for item_id in item_ids))
 
     async def _drive(self, item_id: str) -> None:
         while True:
-            item = self._store.item(item_id)
-            if item.state.is_final:
+            item = self._store.find_item(item_id)
+            if item is None or item.state.is_final:
                 return
             if item.state is State.UPLOADED:
                 await self._await_verdict(item)
@@ -122,10 +123,21 @@ class Runner:
             if wait_s > self._options.max_wait_s:
                 return
             await asyncio.sleep(max(0.0, wait_s))
-            async with self._items:
-                goes_on = await self._attempt(item)
-            if not goes_on:
+            if not await self._take_turn(item_id):
                 return
+
+    async def _take_turn(self, item_id: str) -> bool:
+        """Try once, unless another process is at it; tell whether this run goes on."""
+        try:
+            async with self._items:
+                with self._lock_of(item_id):
+                    item = self._store.find_item(item_id)
+                    if item is None or item.state not in _TO_UPLOAD:
+                        return True
+                    return await self._attempt(item)
+        except QueueBusyError:
+            await asyncio.sleep(_BUSY_POLL_S)
+            return True
 
     async def _attempt(self, item: QueueItem) -> bool:
         """Try to upload; tell whether this run goes on with the item."""

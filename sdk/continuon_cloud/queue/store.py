@@ -97,12 +97,17 @@ class QueueStore:
         Raises:
             QueueError: ``queue.not_found``.
         """
+        item = self.find_item(item_id)
+        if item is None:
+            raise QueueError(f"there is no item {item_id} in the queue", code="queue.not_found")
+        return item
+
+    def find_item(self, item_id: str) -> QueueItem | None:
+        """Return one item, or None when it was forgotten."""
         row = self._connection.execute(
             "SELECT * FROM items WHERE item_id = ?", (item_id,)
         ).fetchone()
-        if row is None:
-            raise QueueError(f"there is no item {item_id} in the queue", code="queue.not_found")
-        return item_of(row)
+        return item_of(row) if row else None
 
     def find(self, cloud: str, robot_id: str, digest: str) -> QueueItem | None:
         """Return the item with this content, if the queue has it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING, Final, Self
@@ -16,6 +15,7 @@ from continuon_cloud.errors import (
     QueueError,
     SettingsError,
 )
+from continuon_cloud.files import private_folder
 from continuon_cloud.identity import RobotHome
 from continuon_cloud.queue.faults import FaultPoint, reach
 from continuon_cloud.queue.lock import Lock, QueueBusyError
@@ -44,8 +44,6 @@ DEFAULT_SPOOL_BYTES: Final = 20 * 1024**3
 _ADD_TIMEOUT_S: Final = 600.0
 """Adding waits for another process that is packing; ten minutes is a very large episode."""
 
-_RUN_POLL_S: Final = 0.5
-
 
 class UploadQueue:
     """Episodes on their way to the cloud. Safe to kill at any moment; use as a context manager."""
@@ -59,6 +57,7 @@ class UploadQueue:
         self._settings = settings
         self._folder = settings.home / "queue"
         self._store = QueueStore(self._folder)
+        private_folder(self._folder / "locks")
         self._spool = Spool(
             self._folder / "spool",
             limit_bytes=spool_bytes if spool_bytes is not None else _spool_bytes(),
@@ -146,13 +145,14 @@ class UploadQueue:
 
         Raises:
             QueueError: There is no such item.
-            QueueBusyError: A run is under way.
+            QueueBusyError: It is being uploaded right now.
         """
-        with Lock(self._folder / "run.lock"):
+        with self._lock_of(item_id):
             item = self._store.item(item_id)
             self._store.forget(item_id)
         if item.spool is not None:
             item.spool.unlink(missing_ok=True)
+        self._lock_path(item_id).unlink(missing_ok=True)
         return item
 
     async def run(
@@ -164,28 +164,36 @@ class UploadQueue:
     ) -> list[QueueItem]:
         """Upload these items (or all that are not finished) and return how they stand.
 
-        Only one process of a home runs at a time; another one waits for its turn.
+        Several processes may run at once: each item is with one of them at a time.
         """
-        async with contextlib.AsyncExitStack() as stack:
-            lock = Lock(self._folder / "run.lock")
-            while True:
-                try:
-                    stack.enter_context(lock)
-                    break
-                except QueueBusyError:
-                    await asyncio.sleep(_RUN_POLL_S)
-            chosen = list(item_ids) if item_ids is not None else self._unfinished()
-            http = await stack.enter_async_context(new_http())
+        self._collect()
+        chosen = list(item_ids) if item_ids is not None else self._unfinished()
+        async with new_http() as http:
             runner = Runner(
                 self._store,
-                self._spool,
                 http=http,
                 client_of=_Clients(self._settings, http),
+                lock_of=self._lock_of,
                 options=options or RunOptions(),
                 observer=observer,
             )
             await runner.run(chosen)
-        return [self._store.item(item_id) for item_id in chosen]
+        found = [self._store.find_item(item_id) for item_id in chosen]
+        return [item for item in found if item is not None]
+
+    def _collect(self) -> None:
+        # Under the lock of adding: an archive that is being added is not in the queue yet.
+        with contextlib.suppress(QueueBusyError), Lock(self._folder / "add.lock"):
+            self._spool.collect(self._store.spools())
+            for item in self._store.items():
+                if item.state.is_final:
+                    self._lock_path(item.item_id).unlink(missing_ok=True)
+
+    def _lock_path(self, item_id: str) -> Path:
+        return self._folder / "locks" / f"{item_id}.lock"
+
+    def _lock_of(self, item_id: str) -> Lock:
+        return Lock(self._lock_path(item_id))
 
     def _robot_of(self, source: Source) -> str:
         robots = RobotHome(self._settings.home)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from continuon_cloud.errors import EpisodeSourceError
+from continuon_cloud.errors import EpisodeSourceError, QueueError
 from continuon_cloud.queue import Added, Packaging, QueueItem, RunOptions, State, UploadQueue
 from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
 
@@ -266,6 +266,19 @@ def test_no_secret_reaches_a_log(
     assert "HTTP Request: POST" in caplog.text
     for secret in ("X-Goog-Signature", "upload_id", "signature-input"):
         assert secret.lower() not in caplog.text.lower()
+
+
+def test_item_in_another_process_holds_up_no_other_item(stage: StageHandle, tmp_path: Path) -> None:
+    with UploadQueue(stage.settings) as queue:
+        taken = queue.add(write_episode(tmp_path / "a", episode_id="ep_a")).item
+        free = queue.add(write_episode(tmp_path / "b", episode_id="ep_b")).item
+        with queue._lock_of(taken.item_id):
+            (item,) = asyncio.run(queue.run([free.item_id]))
+            with pytest.raises(QueueError) as refusal:
+                queue.forget(taken.item_id)
+
+    assert item.state is State.VALIDATED
+    assert refusal.value.code == "queue.busy"
 
 
 def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:
