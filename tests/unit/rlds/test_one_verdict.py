@@ -8,6 +8,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from continuon.rlds import Packaging, Report, codes, segment
 from rlds_samples import (
@@ -282,6 +284,38 @@ def test_batches_do_without_times(name: str, monkeypatch: pytest.MonkeyPatch) ->
 
     files = edit_steps(LONG, strip)
     assert validate(files) == _precise(monkeypatch, files)
+
+
+TOKENS = [
+    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b"\n", b"\r\n", b"null", b"0", b"."),
+    *(b"1e999", b"NaN", b"\xff", b"}{", b"}\n{", b',"x":[[1]]', b',"reward":null', b'"uri":null'),
+]
+
+
+@pytest.mark.usefixtures("_early_batches")
+@settings(
+    max_examples=100,
+    deadline=5_000,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from(TOKENS)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_random_edits_are_read_alike_by_both_paths(edits: list[tuple[int, int, bytes]]) -> None:
+    data = bytearray(LONG["steps.jsonl"])
+    for where, remove, insert in edits:
+        start = where % len(data)
+        data[start : start + remove] = insert
+    files = {**LONG, "steps.jsonl": bytes(data)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "STEPS_BEFORE_BATCHES", 10**9)
+        expected = validate(files)
+    assert validate(files) == expected
 
 
 def test_batches_are_really_used(monkeypatch: pytest.MonkeyPatch) -> None:
