@@ -10,7 +10,7 @@ from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
 
 from continuon.errors import ProblemError
-from continuon.platform.firestore import RPC_TIMEOUT_S, firestore_client, firestore_errors
+from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon_fleet.errors import CLAIM_REPLAYED, ROBOT_CHANGED
 from continuon_fleet.records import RobotRecord, UserRecord
 
@@ -44,7 +44,7 @@ class FleetStore:
     async def robot(self, robot_id: str) -> tuple[RobotRecord | None, Snapshot]:
         """Return a robot's record, or None, and the snapshot it came from."""
         with firestore_errors():
-            snapshot = await self._robot(robot_id).get(timeout=RPC_TIMEOUT_S)
+            snapshot = await self._robot(robot_id).get(**RPC)
         data = snapshot.to_dict()
         return (RobotRecord.model_validate(data) if data else None), snapshot
 
@@ -52,7 +52,7 @@ class FleetStore:
         """Return the key thumbprint that a device's maker registered, or None."""
         reference = self._documents.collection(_PROVISIONED).document(device_id)
         with firestore_errors():
-            snapshot = await reference.get(timeout=RPC_TIMEOUT_S)
+            snapshot = await reference.get(**RPC)
         value = (snapshot.to_dict() or {}).get("key_thumbprint")
         return value if isinstance(value, str) else None
 
@@ -60,7 +60,7 @@ class FleetStore:
         """Return an account's record; one that was never written has the defaults."""
         reference = self._documents.collection(_USERS).document(uid)
         with firestore_errors():
-            snapshot = await reference.get(timeout=RPC_TIMEOUT_S)
+            snapshot = await reference.get(**RPC)
         return UserRecord.model_validate(snapshot.to_dict() or {})
 
     async def count(self, collection: str, owner_id: str) -> int:
@@ -70,7 +70,7 @@ class FleetStore:
         )
         with firestore_errors():
             # Upstream declares the method without self.
-            results = await query.count(alias="n").get(timeout=RPC_TIMEOUT_S)  # type: ignore[call-arg]
+            results = await query.count(alias="n").get(**RPC)  # type: ignore[call-arg]
         return int(results[0][0].value)
 
     async def robots_used(self, owner_id: str) -> int:
@@ -97,7 +97,7 @@ class FleetStore:
             moment, robot_id = after
             query = query.start_after({"claimed_at": moment, "__name__": self._robot(robot_id)})
         with firestore_errors():
-            snapshots = await query.get(timeout=RPC_TIMEOUT_S)
+            snapshots = await query.get(**RPC)
         return [RobotRecord.model_validate(s.to_dict() or {}) for s in snapshots]
 
     async def apply_claim(
@@ -124,7 +124,7 @@ class FleetStore:
         batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
         try:
             with firestore_errors():
-                await batch.commit(timeout=RPC_TIMEOUT_S)
+                await batch.commit(**RPC)
         except exceptions.AlreadyExists as error:
             raise ProblemError(await self._which(spent)) from error
         except exceptions.FailedPrecondition as error:
@@ -133,7 +133,7 @@ class FleetStore:
     async def _which(self, spent: firestore.AsyncDocumentReference) -> Any:
         # A commit names no culprit: either the proof was spent, or another claim made the robot.
         with firestore_errors():
-            snapshot = await spent.get(timeout=RPC_TIMEOUT_S)
+            snapshot = await spent.get(**RPC)
         return CLAIM_REPLAYED if snapshot.exists else ROBOT_CHANGED
 
     async def apply_revoke(
@@ -151,7 +151,7 @@ class FleetStore:
         batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
         try:
             with firestore_errors():
-                await batch.commit(timeout=RPC_TIMEOUT_S)
+                await batch.commit(**RPC)
         except exceptions.FailedPrecondition as error:
             raise ProblemError(ROBOT_CHANGED) from error
 

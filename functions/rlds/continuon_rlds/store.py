@@ -10,8 +10,8 @@ from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
 
-from continuon.platform.firestore import RPC_TIMEOUT_S, firestore_client, firestore_errors
-from continuon.platform.storage import storage_client, storage_errors
+from continuon.platform.firestore import RPC, firestore_client, firestore_errors
+from continuon.platform.storage import STORAGE, storage_client, storage_errors
 from continuon_rlds.records import EpisodeRecord
 from continuon_rlds.settings import settings
 
@@ -34,7 +34,6 @@ _AUDIT: Final = "audit_log"
 _READ_BYTES: Final = 256 * 1024
 _RANGE_BYTES: Final = 8 * 1024 * 1024
 """One ranged read of an object: one class B operation and the memory that an ingest holds."""
-_STORAGE_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class EpisodeStore:
     async def snapshot(self, episode_id: str) -> Snapshot:
         """Read an episode's document: one billed read."""
         with firestore_errors():
-            return await self.reference(episode_id).get(timeout=RPC_TIMEOUT_S)
+            return await self.reference(episode_id).get(**RPC)
 
     async def find(self, episode_id: str) -> EpisodeRecord | None:
         """Return an episode's record, or None."""
@@ -98,7 +97,7 @@ class EpisodeStore:
         batch.create(self.reference(record.episode_id), record.to_document())
         try:
             with firestore_errors():
-                await batch.commit(timeout=RPC_TIMEOUT_S)
+                await batch.commit(**RPC)
         except exceptions.AlreadyExists:
             # A commit names no culprit. Spending the nonce alone says whether it was that.
             if nonce is not None:
@@ -110,7 +109,7 @@ class EpisodeStore:
         """Return a robot's present owner and model, or None when it is not claimed."""
         reference = self._documents.collection(_ROBOTS).document(robot_id)
         with firestore_errors():
-            snapshot = await reference.get(["owner_id", "model"], timeout=RPC_TIMEOUT_S)
+            snapshot = await reference.get(["owner_id", "model"], **RPC)
         data = snapshot.to_dict() or {}
         owner = data.get("owner_id")
         return (owner, data.get("model", "")) if owner else None
@@ -138,7 +137,7 @@ class EpisodeStore:
                 {"uploaded_at": moment, "__name__": self.reference(episode_id)}
             )
         with firestore_errors():
-            snapshots = await query.get(timeout=RPC_TIMEOUT_S)
+            snapshots = await query.get(**RPC)
         return [EpisodeRecord.from_document(s.to_dict() or {}) for s in snapshots]
 
     async def delete_document(self, record: EpisodeRecord, audit: Mapping[str, Any]) -> None:
@@ -147,7 +146,7 @@ class EpisodeStore:
         batch.delete(self.reference(record.episode_id))
         batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
         with firestore_errors():
-            await batch.commit(timeout=RPC_TIMEOUT_S)
+            await batch.commit(**RPC)
 
     # --- Objects --------------------------------------------------------------------------------
 
@@ -159,7 +158,7 @@ class EpisodeStore:
         """Return an object's present state, or None: one class B operation."""
 
         def call() -> StoredObject | None:
-            blob = self._bucket.get_blob(name, timeout=_STORAGE_TIMEOUT_S)
+            blob = self._bucket.get_blob(name, **STORAGE)
             return StoredObject.of(blob) if blob else None
 
         return await _in_thread(call)
@@ -168,7 +167,7 @@ class EpisodeStore:
         """Return the objects under ``prefix/``: one class A operation for each 1,000."""
 
         def call() -> list[StoredObject]:
-            blobs = self._bucket.list_blobs(prefix=f"{prefix}/", timeout=_STORAGE_TIMEOUT_S)
+            blobs = self._bucket.list_blobs(prefix=f"{prefix}/", **STORAGE)
             return [StoredObject.of(blob) for blob in blobs]
 
         return await _in_thread(call)
@@ -182,7 +181,7 @@ class EpisodeStore:
         blob = self._bucket.blob(stored.name, generation=stored.generation)
         with (
             storage_errors(),
-            blob.open("rb", chunk_size=_RANGE_BYTES, raw_download=True) as reader,
+            blob.open("rb", chunk_size=_RANGE_BYTES, raw_download=True, **STORAGE) as reader,
         ):
             # The size is known: asking for more would cost one more operation to learn the end.
             remaining = stored.size_bytes
@@ -207,7 +206,7 @@ class EpisodeStore:
                     token=token,
                     if_generation_match=0,
                     if_source_generation_match=source.generation,
-                    timeout=_STORAGE_TIMEOUT_S,
+                    **STORAGE,
                 )
                 if token is None:
                     return
@@ -227,7 +226,7 @@ class EpisodeStore:
                 report,
                 content_type="application/json",
                 if_generation_match=0,
-                timeout=_STORAGE_TIMEOUT_S,
+                **STORAGE,
             )
 
         try:
@@ -240,7 +239,7 @@ class EpisodeStore:
 
         def call() -> bytes | None:
             try:
-                body: bytes = self._bucket.blob(name).download_as_bytes(timeout=_STORAGE_TIMEOUT_S)
+                body: bytes = self._bucket.blob(name).download_as_bytes(**STORAGE)
             except exceptions.NotFound:
                 return None
             return body
@@ -254,7 +253,7 @@ class EpisodeStore:
             for stored in objects:
                 blob = self._bucket.blob(stored.name, generation=stored.generation)
                 try:
-                    blob.delete(timeout=_STORAGE_TIMEOUT_S)
+                    blob.delete(**STORAGE)
                 except exceptions.NotFound:
                     continue
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from google.api_core import exceptions
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.types import Document, GetDocumentRequest
 
@@ -18,13 +19,35 @@ if TYPE_CHECKING:
 
     from google.cloud.firestore import DocumentSnapshot
 
-__all__ = ["RPC_TIMEOUT_S", "Snapshot", "firestore_client", "firestore_errors", "read_fields"]
+__all__ = ["RPC", "Snapshot", "firestore_client", "firestore_errors", "read_fields"]
 
 Snapshot: TypeAlias = "DocumentSnapshot[firestore.AsyncDocumentReference]"
 """A document as the asynchronous client returns it."""
 
 RPC_TIMEOUT_S: Final = 10.0
-"""Of one call with its retries: a robot that waits longer has given up."""
+"""Of one call that hangs: a robot that waits longer has given up."""
+
+_RETRY_FOR_S: Final = 5.0
+"""A service that refuses is tried again for this long, in seconds; the client's own 60 s would
+keep a robot waiting that should be told to come back."""
+
+
+class _RpcOptions(TypedDict):
+    retry: AsyncRetry
+    timeout: float
+
+
+RPC: Final[_RpcOptions] = {
+    "retry": AsyncRetry(
+        predicate=if_exception_type(exceptions.ResourceExhausted, exceptions.ServiceUnavailable),
+        initial=0.1,
+        maximum=1.0,
+        multiplier=2.0,
+        timeout=_RETRY_FOR_S,
+    ),
+    "timeout": RPC_TIMEOUT_S,
+}
+"""How every call is made; passed as keywords, because the client has no setting for it."""
 
 _TRANSIENT = (
     exceptions.Aborted,
@@ -70,7 +93,7 @@ async def read_fields(
             document = await client._firestore_api.get_document(  # noqa: SLF001 - see above
                 GetDocumentRequest(name=reference._document_path),  # noqa: SLF001 - same
                 metadata=client._rpc_metadata,  # noqa: SLF001 - same
-                timeout=RPC_TIMEOUT_S,
+                **RPC,
             )
     except exceptions.NotFound:
         return None

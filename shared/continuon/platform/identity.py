@@ -30,7 +30,7 @@ from continuon.auth.signatures import SignedRequest, claimed_key_id, verify_requ
 from continuon.contracts.robots import RobotStatus
 from continuon.errors import ProblemError, UnavailableError
 from continuon.platform.firestore import (
-    RPC_TIMEOUT_S,
+    RPC,
     firestore_client,
     firestore_errors,
     read_fields,
@@ -114,7 +114,7 @@ class Nonce:
         """
         try:
             with firestore_errors():
-                await self._reference.create({"expires_at": self.expires_at}, timeout=RPC_TIMEOUT_S)
+                await self._reference.create({"expires_at": self.expires_at}, **RPC)
         except exceptions.AlreadyExists as error:
             raise ProblemError(SIGNATURE_REPLAYED) from error
 

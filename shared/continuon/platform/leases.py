@@ -23,7 +23,7 @@ from google.api_core import exceptions
 from google.cloud import firestore
 
 from continuon.errors import ContinuonError
-from continuon.platform.firestore import RPC_TIMEOUT_S, Snapshot, firestore_errors
+from continuon.platform.firestore import RPC, Snapshot, firestore_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -108,9 +108,7 @@ class Lease:
             option = firestore.AsyncClient.write_option(last_update_time=update_time)
             try:
                 with firestore_errors():
-                    result = await self.reference.update(
-                        update, option=option, timeout=RPC_TIMEOUT_S
-                    )
+                    result = await self.reference.update(update, option=option, **RPC)
             except (exceptions.FailedPrecondition, exceptions.NotFound) as error:
                 update_time = await self._still_ours(error)
             else:
@@ -119,7 +117,7 @@ class Lease:
     async def _still_ours(self, error: Exception) -> Any:
         """Return the document's update time when only unrelated fields have changed."""
         with firestore_errors():
-            snapshot = await self.reference.get(timeout=RPC_TIMEOUT_S)
+            snapshot = await self.reference.get(**RPC)
         record = (snapshot.to_dict() or {}).get(self.field) or {}
         if record.get("token") != self.token:
             raise LeaseLostError(f"lease of {self.reference.path} lost") from error
@@ -131,7 +129,7 @@ class Lease:
         The record may have been written since by this same worker, so only the token decides.
         """
         with firestore_errors():
-            snapshot = await self.reference.get(timeout=RPC_TIMEOUT_S)
+            snapshot = await self.reference.get(**RPC)
         record = (snapshot.to_dict() or {}).get(self.field) or {}
         if record.get("token") != self.token or record.get("state") == WorkState.COMPLETED:
             return
@@ -205,9 +203,7 @@ async def take(
     option = firestore.AsyncClient.write_option(last_update_time=snapshot.update_time)
     try:
         with firestore_errors():
-            result = await reference.update(
-                {field: new_record}, option=option, timeout=RPC_TIMEOUT_S
-            )
+            result = await reference.update({field: new_record}, option=option, **RPC)
     except exceptions.FailedPrecondition:
         return InProgress(until)
     return Lease(reference, field, key, token, attempt, until, result.update_time, snapshot)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["publish"]
 
 _TIMEOUT_S: Final = 10.0
+_RETRY: Final = AsyncRetry(
+    predicate=if_exception_type(
+        exceptions.Aborted, exceptions.ResourceExhausted, exceptions.ServiceUnavailable
+    ),
+    initial=0.1,
+    maximum=1.0,
+    multiplier=2.0,
+    timeout=5.0,
+)
+"""Shorter than the client's own minute: the event that publishes is delivered again anyway."""
 
 
 @cache
@@ -48,8 +59,11 @@ async def publish(topic: str, data: bytes, attributes: Mapping[str, str]) -> str
     message = PubsubMessage(data=data, attributes=dict(attributes))
     try:
         answer = await _publisher().publish(
-            topic=f"projects/{project}/topics/{topic}", messages=[message], timeout=_TIMEOUT_S
+            topic=f"projects/{project}/topics/{topic}",
+            messages=[message],
+            retry=_RETRY,
+            timeout=_TIMEOUT_S,
         )
-    except exceptions.GoogleAPICallError as error:
+    except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
         raise UnavailableError("Pub/Sub") from error
     return str(answer.message_ids[0])

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import google.auth
@@ -15,6 +16,7 @@ from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
 from google.cloud.storage import Bucket, Client
+from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
 
 from continuon.errors import UnavailableError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import timedelta
 
-__all__ = ["UrlSigner", "storage_client", "storage_errors", "url_signer"]
+__all__ = ["STORAGE", "UrlSigner", "storage_client", "storage_errors", "url_signer"]
 
 _SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _TRANSIENT = (
@@ -37,6 +39,16 @@ _TRANSIENT = (
     requests.ConnectionError,
     requests.Timeout,
 )
+
+STORAGE: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        # The client's own two minutes would keep a caller waiting that could come back instead.
+        "retry": DEFAULT_RETRY.with_timeout(5.0),
+        # To connect, and for each read.
+        "timeout": (5.0, 30.0),
+    }
+)
+"""How every call is made; passed as keywords, because the client has no setting for it."""
 
 
 @cache
