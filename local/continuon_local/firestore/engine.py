@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from continuon_local.firestore.events import EventRecorder
     from continuon_local.firestore.messages import Message
@@ -67,7 +68,7 @@ class CommitResult:
     """
 
     commit_time: int
-    results: Sequence[Message]
+    results: Sequence[Message | StatusError]
 
 
 @dataclass(slots=True)
@@ -78,6 +79,9 @@ class _Pending:
     stored: StoredDocument | None
     old: Message | None
     new: Message | None
+
+
+_Mode = Callable[[Sequence["Message"], dict[str, _Pending], int], Sequence["Message | StatusError"]]
 
 
 class Engine:
@@ -221,7 +225,7 @@ class Engine:
         """
         names = _written_names(database, writes)
         if not transaction_id:
-            return await self._commit_alone(names, writes, caller)
+            return await self._commit_alone(names, writes, caller, self._in_one)
         transaction = self.transactions.get(database, transaction_id)
         try:
             if transaction.read_only and writes:
@@ -230,20 +234,20 @@ class Engine:
             # It may have been rolled back or have expired meanwhile.
             self.transactions.get(database, transaction_id)
             self.transactions.validate(transaction)
-            return self._apply(writes, caller)
+            return self._apply(writes, caller, self._in_one)
         finally:
             self.transactions.end(transaction)
 
     async def _commit_alone(
-        self, names: Sequence[str], writes: Sequence[Message], caller: str
+        self, names: Sequence[str], writes: Sequence[Message], caller: str, mode: _Mode
     ) -> CommitResult:
         locks = self.transactions.locks
         if all(map(locks.is_free, names)):
-            return self._apply(writes, caller)
+            return self._apply(writes, caller, mode)
         owner = LockOwner(active_at=asyncio.get_running_loop().time())
         try:
             await locks.acquire(owner, names)
-            return self._apply(writes, caller)
+            return self._apply(writes, caller, mode)
         finally:
             locks.release(owner)
 
@@ -255,20 +259,13 @@ class Engine:
         Raises:
             StatusError: INVALID_ARGUMENT when a document is written twice.
         """
-        names = [write_name(write) for write in writes]
-        if len(set(names)) != len(names):
+        names = _written_names(database, writes)
+        if len(names) != len(writes):
             raise invalid_argument(
                 "the same document cannot be written more than once in a single request"
             )
-        outcomes: list[Message | StatusError] = []
-        for write in writes:
-            try:
-                result = await self.commit(database, [write], b"", caller)
-            except StatusError as error:
-                outcomes.append(error)
-            else:
-                outcomes.append(result.results[0])
-        return outcomes
+        result = await self._commit_alone(names, writes, caller, self._one_by_one)
+        return result.results
 
     def _load(self, name: str) -> _Pending:
         parsed = parse_document_name(name)
@@ -276,21 +273,38 @@ class Engine:
         old = None if stored is None else Document.FromString(stored.data)
         return _Pending(parsed, stored, old, old)
 
-    def _apply(self, writes: Sequence[Message], caller: str) -> CommitResult:
+    def _write(self, write: Message, pending: dict[str, _Pending], version: int) -> Message:
+        _check_required_time(write, version)
+        name = write_name(write)
+        entry = pending.get(name)
+        if entry is None:
+            entry = pending[name] = self._load(name)
+        entry.new, result = apply_write(write, entry.new, version)
+        return result
+
+    def _in_one(
+        self, writes: Sequence[Message], pending: dict[str, _Pending], version: int
+    ) -> Sequence[Message | StatusError]:
+        """Apply all the writes or raise what the first bad one raises."""
+        return [self._write(write, pending, version) for write in writes]
+
+    def _one_by_one(
+        self, writes: Sequence[Message], pending: dict[str, _Pending], version: int
+    ) -> Sequence[Message | StatusError]:
+        """Apply the writes that can be; they are of different documents."""
+        outcomes: list[Message | StatusError] = []
+        for write in writes:
+            try:
+                outcomes.append(self._write(write, pending, version))
+            except StatusError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _apply(self, writes: Sequence[Message], caller: str, mode: _Mode) -> CommitResult:
         """Do the commit, without ever waiting: nothing else runs in between."""
         version = self._next_version()
-        _check_required_times(writes, version)
         pending: dict[str, _Pending] = {}
-        results = []
-        deletes = 0
-        for write in writes:
-            name = write_name(write)
-            entry = pending.get(name)
-            if entry is None:
-                entry = pending[name] = self._load(name)
-            entry.new, result = apply_write(write, entry.new, version)
-            results.append(result)
-            deletes += write.WhichOneof("operation") == "delete"
+        results = mode(writes, pending, version)
         changes = {
             name: Change(name, entry.old, entry.new)
             for name, entry in pending.items()
@@ -298,8 +312,13 @@ class Engine:
         }
         if changes:
             self._store(version, pending, changes)
-        self.meter(Operation.FIRESTORE_DELETE, deletes, caller)
-        self.meter(Operation.FIRESTORE_WRITE, len(writes) - deletes, caller)
+        done = [
+            write.WhichOneof("operation")
+            for write, result in zip(writes, results, strict=True)
+            if not isinstance(result, StatusError)
+        ]
+        self.meter(Operation.FIRESTORE_DELETE, done.count("delete"), caller)
+        self.meter(Operation.FIRESTORE_WRITE, len(done) - done.count("delete"), caller)
         return CommitResult(version, results)
 
     def _store(
@@ -329,11 +348,10 @@ def _written_names(database: str, writes: Sequence[Message]) -> Sequence[str]:
     return names
 
 
-def _check_required_times(writes: Sequence[Message], version: int) -> None:
-    for write in writes:
-        condition = write.current_document
-        if condition.HasField("update_time") and from_timestamp(condition.update_time) > version:
-            raise invalid_argument("The required update_time is in the future.")
+def _check_required_time(write: Message, version: int) -> None:
+    condition = write.current_document
+    if condition.HasField("update_time") and from_timestamp(condition.update_time) > version:
+        raise invalid_argument("The required update_time is in the future.")
 
 
 def _nothing() -> None:
