@@ -204,6 +204,7 @@ async def take(
     try:
         with firestore_errors():
             result = await reference.update({field: new_record}, option=option, **RPC)
-    except exceptions.FailedPrecondition:
+    except (exceptions.FailedPrecondition, exceptions.NotFound):
+        # Someone wrote first, or deleted the document: who comes back will see which.
         return InProgress(until)
     return Lease(reference, field, key, token, attempt, until, result.update_time, snapshot)

@@ -12,6 +12,7 @@ from continuon.contracts.episodes import EpisodeStatus, IngestRequest, IngestRes
 from continuon.errors import ProblemError
 from continuon.platform.http import create_app
 from continuon.platform.identity import CurrentPrincipal, Now
+from continuon.platform.leases import LeaseLostError
 from continuon_rlds.api.visibility import report_of, visible_episode
 from continuon_rlds.errors import EPISODE_IN_PROGRESS, EPISODE_NOT_FOUND
 from continuon_rlds.ingest import Busy, ingest_episode
@@ -40,7 +41,13 @@ async def ingest(request: IngestRequest, principal: CurrentPrincipal, now: Now) 
     if record.robot_id != raw.robot_id:
         raise ProblemError(EPISODE_NOT_FOUND)
     checksum = request.checksum.removeprefix("sha256:") if request.checksum else None
-    outcome = await ingest_episode(store, raw.robot_id, raw.episode_id, now=now, checksum=checksum)
+    try:
+        outcome = await ingest_episode(
+            store, raw.robot_id, raw.episode_id, now=now, checksum=checksum
+        )
+    except LeaseLostError as error:
+        # This worker was too slow, and another one is at it.
+        raise ProblemError(EPISODE_IN_PROGRESS, retry_after_s=_LONGEST_WAIT_S) from error
     if outcome is None:
         raise ProblemError(EPISODE_NOT_FOUND)
     if isinstance(outcome, Busy):
