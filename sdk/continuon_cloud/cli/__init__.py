@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from typing import TYPE_CHECKING
 
 import typer.main
 
 from continuon_cloud.cli.app import app
-from continuon_cloud.cli.exits import exit_code_of
+from continuon_cloud.cli.exits import ExitCode, exit_code_of
 from continuon_cloud.cli.state import CliState, error_document, print_error
-from continuon_cloud.errors import ClientError
+from continuon_cloud.errors import ClientError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
         typer.main.get_command(app).main(arguments, prog_name="continuon", obj=state)
     except ClientError as error:
         return _report(state, error)
+    except (OSError, sqlite3.Error) as error:
+        # A full disk, a folder without permission: the machine's fault, and the person's to mend.
+        return _report(state, SettingsError(_words(error), code="local.io"))
     except SystemExit as leaving:
-        return int(leaving.code or 0)
+        code = int(leaving.code or 0)
+        if code == ExitCode.INTERRUPTED:
+            state.err.print(f"Stopped: {ExitCode.INTERRUPTED.meaning}.")
+        return code
     raise AssertionError("a command that returns has left with an exit code")
+
+
+def _words(error: OSError | sqlite3.Error) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _report(state: CliState, error: ClientError) -> int:

@@ -48,14 +48,17 @@ def validate(
       continuon episode validate *.tar.gz --json
     """
     # Imported here: the other commands start faster without the validator.
-    from continuon.rlds import validate_path  # noqa: PLC0415
+    from continuon.rlds import SourceError, validate_path  # noqa: PLC0415
 
     state = state_of(context)
     reports: list[tuple[Path, dict[str, Any]]] = []
     for path in paths:
         if not path.exists():
             raise EpisodeSourceError(f"{path} does not exist", code="source.missing")
-        reports.append((path, json.loads(validate_path(path).to_json())))
+        try:
+            reports.append((path, json.loads(validate_path(path).to_json())))
+        except SourceError as error:
+            raise EpisodeSourceError(str(error), code="source.unreadable") from error
 
     def human(out: Console) -> None:
         for path, report in reports:

@@ -274,7 +274,7 @@ def _why(item: QueueItem, duplicate: bool) -> str:  # noqa: FBT001 - one caller,
         parts.append(f"try again with: continuon queue retry {item.item_id}")
     if duplicate:
         parts.append("same content as queued before")
-    return "; ".join(part for part in parts if part)
+    return "; ".join(part.rstrip(".") for part in parts if part)
 
 
 def _exit_code(item: QueueItem, options: RunOptions) -> ExitCode:

@@ -81,6 +81,7 @@ def read_source(path: Path) -> Source:
     """
     # Absolute, because the queue outlives this process's working folder.
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+    _refuse_undecodable(str(path))
     try:
         source = _read_folder(path) if path.is_dir() else _read_file(path)
     except (SourceError, OSError) as error:
@@ -195,7 +196,20 @@ def _members(root: Path) -> Iterator[tuple[str, Path]]:
             file = here / name
             if name in folders and not file.is_symlink():
                 continue
-            yield file.relative_to(root).as_posix(), file
+            relative = file.relative_to(root).as_posix()
+            _refuse_undecodable(relative)
+            yield relative, file
+
+
+def _refuse_undecodable(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise EpisodeSourceError(
+            f"the name {name!a} is not UTF-8",
+            code="source.name",
+            hint="Rename it; names of an episode are letters, digits and ._-/",
+        ) from error
 
 
 def _announced(metadata: dict[str, Any]) -> dict[str, Any]:

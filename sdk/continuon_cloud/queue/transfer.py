@@ -191,6 +191,13 @@ class Transfer:
                     detail=type(error).__name__,
                 )
             ) from error
+        except OSError as error:
+            # Raised while reading the source. If it is gone or changed, the next attempt sets aside.
+            raise TemporaryFailure(
+                describe(
+                    "source.unreadable", "The file cannot be read.", detail=error.strerror or ""
+                )
+            ) from error
 
     async def _bytes(self, file: FileTask, offset: int, length: int) -> AsyncIterator[bytes]:
         sent, end = offset, offset + length

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import stat
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloud_project import wait_until
 from conftest import local_services
 from continuon_cloud import __version__
 from continuon_cloud.cli import run
@@ -181,6 +184,28 @@ def test_item_set_aside_goes_through_after_retry_and_run(
 
     assert code == 0
     assert answer["items"][0]["state"] == "validated"
+
+
+def test_interrupted_upload_says_so_and_goes_on_later(
+    staged: Command, stage: StageHandle, tmp_path: Path
+) -> None:
+    path = write_episode(tmp_path / "episode", size=200_000)
+    options = ["--url", stage.origin, "--home", str(stage.settings.home)]
+    upload = ["episode", "upload", str(path), "--resumable", "--limit-rate", "30k"]
+    process = subprocess.Popen(  # noqa: S603 - this very package
+        [sys.executable, "-c", "from continuon_cloud.cli import main; main()", *options, *upload],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: any(entry["method"] == "POST" for entry in stage.entries()[1:]))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "what was confirmed is kept" in err
+    assert "Traceback" not in err
+    assert staged.json("queue", "run")[0] == 0
 
 
 def test_unknown_queue_item_is_not_found(staged: Command) -> None:

@@ -19,6 +19,8 @@ from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, wr
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from continuon_cloud.queue.records import FileTask
+
 PREFIX = f"episodes/raw/{ROBOT.device_id}/{EPISODE_ID}"
 CHUNK = 256 * 1024
 
@@ -279,6 +281,32 @@ def test_item_in_another_process_holds_up_no_other_item(stage: StageHandle, tmp_
 
     assert item.state is State.VALIDATED
     assert refusal.value.code == "queue.busy"
+
+
+def test_file_that_vanishes_under_way_is_set_aside_and_ends_nothing_else(
+    stage: StageHandle, tmp_path: Path
+) -> None:
+    archive = tmp_path / "big.tar.gz"
+    archive.write_bytes(os.urandom(CHUNK * 2))
+
+    class Vanishing:
+        def progressed(self, item: QueueItem, file: FileTask, sent_bytes: int) -> None:
+            if item.source == archive and sent_bytes >= CHUNK:
+                archive.unlink(missing_ok=True)
+
+        def changed(self, item: QueueItem) -> None:
+            pass
+
+    with UploadQueue(stage.settings) as queue:
+        gone = queue.add(archive, resumable=True).item
+        fine = queue.add(write_episode(tmp_path / "episode")).item
+        options = RunOptions(chunk_bytes=CHUNK, verdict_timeout_s=5.0)
+        ids = [gone.item_id, fine.item_id]
+        first, second = asyncio.run(queue.run(ids, options=options, observer=Vanishing()))
+
+    assert (first.state, second.state) == (State.SET_ASIDE, State.VALIDATED)
+    assert first.problem is not None
+    assert first.problem["code"] == "source.changed"
 
 
 def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:

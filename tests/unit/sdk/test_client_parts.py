@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,17 @@ def test_wrong_usage_is_two(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_rates_are_read_with_their_unit(text: str, rate: float) -> None:
     assert options_of(text, wait=True).rate_bytes_per_s == rate
+
+
+def test_home_that_is_no_folder_is_a_local_fault_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file where a folder belongs")
+    code = run(["--home", str(home), "--json", "robot", "init", "--ruri", "rcan://cc/a/m/d"])
+
+    assert code == ExitCode.LOCAL
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == ExitCode.LOCAL
 
 
 def test_figures_are_short() -> None:

@@ -165,6 +165,15 @@ def test_path_that_is_no_episode_is_refused_with_its_reason(
     assert refusal.value.code == code
 
 
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path / "e")
+    (root / "blobs" / os.fsdecode(b"\xff.jpg")).touch()
+    with pytest.raises(EpisodeSourceError) as refusal:
+        read_source(root)
+
+    assert refusal.value.code == "source.name"
+
+
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e").mkdir()
     with pytest.raises(EpisodeSourceError) as refusal:
