@@ -192,7 +192,7 @@ class Transfer:
                 )
             ) from error
         except OSError as error:
-            # Raised while reading the source. If it is gone or changed, the next attempt sets aside.
+            # From reading the source. If it is gone or changed, the next attempt sets it aside.
             raise TemporaryFailure(
                 describe(
                     "source.unreadable", "The file cannot be read.", detail=error.strerror or ""

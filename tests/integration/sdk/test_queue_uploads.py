@@ -291,7 +291,7 @@ def test_file_that_vanishes_under_way_is_set_aside_and_ends_nothing_else(
 
     class Vanishing:
         def progressed(self, item: QueueItem, file: FileTask, sent_bytes: int) -> None:
-            if item.source == archive and sent_bytes >= CHUNK:
+            if item.source == archive and file.position == 0 and sent_bytes >= CHUNK:
                 archive.unlink(missing_ok=True)
 
         def changed(self, item: QueueItem) -> None:
