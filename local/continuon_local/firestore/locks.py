@@ -73,7 +73,9 @@ class LockTable:
             await self._wait(owner, name, lock)
 
     def _would_deadlock(self, owner: LockOwner, name: str | None) -> bool:
-        while name is not None and name in self._locks:
+        seen: set[str] = set()
+        while name is not None and name in self._locks and name not in seen:
+            seen.add(name)
             holder = self._locks[name].owner
             if holder is owner:
                 return True
@@ -110,6 +112,8 @@ class LockTable:
             if lock.queue:
                 lock.owner, granted = lock.queue.popleft()
                 lock.owner.held.add(name)
+                # Said here and not when its task runs, so that nobody follows it in a circle.
+                lock.owner.awaiting = None
                 # Its request is under way although it has been silent while it waited.
                 lock.owner.active_at = granted.get_loop().time()
                 granted.set_result(None)
