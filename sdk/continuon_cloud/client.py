@@ -20,7 +20,7 @@ from continuon.contracts.episodes import (
 from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfile
 from continuon_cloud.accounts import Accounts
 from continuon_cloud.errors import UnreachableError
-from continuon_cloud.transport import Transport, new_http, robot_prover, user_prover
+from continuon_cloud.transport import RobotProver, Transport, new_http, user_prover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ class ContinuonClient:
         self.settings = settings
         self.robot = robot
         self.accounts = Accounts(settings, self.http)
-        prove = robot_prover(robot) if robot else user_prover(self.accounts)
+        prove = RobotProver(robot) if robot else user_prover(self.accounts)
         self._transport = Transport(self.http, settings.base_url, prove)
 
     async def __aenter__(self) -> Self:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from continuon.errors import ContinuonError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from continuon.contracts.problems import Problem, ProblemField
 
 __all__ = [
@@ -104,11 +106,18 @@ class ApiProblem(ClientError):  # noqa: N818 - "problem" is the RFC's own word f
         errors: The fields at fault.
         retry_after_s: Seconds to wait before the same call makes sense, or None.
         trace_id: To quote when asking for help.
+        server_time: When the service answered, by its own clock, or None.
     """
 
     code = "api.problem"
 
-    def __init__(self, problem: Problem, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        retry_after_s: float | None = None,
+        server_time: datetime | None = None,
+    ) -> None:
         super().__init__(problem.detail or problem.title, code=problem.code)
         self.status = problem.status
         self.title = problem.title
@@ -116,3 +125,4 @@ class ApiProblem(ClientError):  # noqa: N818 - "problem" is the RFC's own word f
         self.errors: tuple[ProblemField, ...] = tuple(problem.errors)
         self.retry_after_s = retry_after_s
         self.trace_id = problem.trace_id
+        self.server_time = server_time

@@ -7,21 +7,23 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from pydantic import ValidationError
 
+from continuon.auth.problems import SIGNATURE_EXPIRED
 from continuon.contracts.problems import Problem
+from continuon.limits import SIGNATURE_WINDOW_S
 from continuon_cloud.errors import ApiProblem, UnreachableError
 
 if TYPE_CHECKING:
     from continuon_cloud.accounts import Accounts
     from continuon_cloud.identity import RobotIdentity
 
-__all__ = ["Prover", "Transport", "new_http", "robot_prover", "seconds_until_retry", "user_prover"]
+__all__ = ["Prover", "RobotProver", "Transport", "new_http", "seconds_until_retry", "user_prover"]
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Every request: ten seconds to connect, thirty without a byte. A cold start takes a few."""
@@ -74,15 +76,33 @@ def _keep_secrets_out_of_logs() -> None:
         logging.getLogger(name).addFilter(_FILTER)
 
 
-def robot_prover(identity: RobotIdentity) -> Prover:
-    """Prove the robot: every call signs anew, with the present time and a fresh nonce."""
+class RobotProver:
+    """Proves the robot: every call signs anew, with the present time and a fresh nonce.
 
-    async def prove(
-        method: str, target: str, body: bytes, headers: Mapping[str, str]
+    A robot without a clock battery wakes up in the past and would be refused for ever. It learns
+    the service's time from a refusal and signs by that; the service's window and its spent nonces
+    stay what protects against replays.
+    """
+
+    def __init__(self, identity: RobotIdentity) -> None:
+        self._identity = identity
+        self._offset = timedelta(0)
+
+    async def __call__(
+        self, method: str, target: str, body: bytes, headers: Mapping[str, str]
     ) -> Mapping[str, str]:
-        return identity.sign(method, target, body, headers=headers, now=datetime.now(UTC))
+        """Return the headers to add."""
+        now = _now() + self._offset
+        return self._identity.sign(method, target, body, headers=headers, now=now)
 
-    return prove
+    def learn(self, error: ApiProblem) -> bool:
+        """Correct the clock after a refusal for its sake; tell whether that changes anything."""
+        if error.code != SIGNATURE_EXPIRED.code or error.server_time is None:
+            return False
+        offset = error.server_time - _now()
+        changed = abs(offset - self._offset) > timedelta(seconds=SIGNATURE_WINDOW_S / 2)
+        self._offset = offset
+        return changed
 
 
 def user_prover(accounts: Accounts) -> Prover:
@@ -125,13 +145,27 @@ class Transport:
         attempts = _GET_ATTEMPTS if method == "GET" else 1
         for attempt in range(1, attempts + 1):
             try:
-                return await self._once(method, path, query, body)
+                return await self._with_the_right_time(method, path, query, body)
             except (ApiProblem, UnreachableError) as error:
                 delay = _retry_delay(error, attempt)
                 if attempt == attempts or delay is None:
                     raise
             await asyncio.sleep(delay)
         raise AssertionError("the loop returns or raises")
+
+    async def _with_the_right_time(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int | None] | None,
+        body: Any,
+    ) -> Any:
+        try:
+            return await self._once(method, path, query, body)
+        except ApiProblem as error:
+            if not (isinstance(self._prove, RobotProver) and self._prove.learn(error)):
+                raise
+        return await self._once(method, path, query, body)
 
     async def _once(
         self,
@@ -168,13 +202,22 @@ def seconds_until_retry(headers: Mapping[str, str], now: datetime) -> float | No
     if text.isascii() and text.isdigit():
         # A longer number than this is past the cut anyway, and int() has a limit of its own.
         return min(float(text[:12]), MAX_RETRY_AFTER_S)
+    moment = _http_date(text)
+    if moment is None:
+        return None
+    return min(max((moment - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), MAX_RETRY_AFTER_S)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _decoded(response: httpx.Response) -> Any:
@@ -189,7 +232,8 @@ def _decoded(response: httpx.Response) -> Any:
             ) from error
     raise ApiProblem(
         _problem(response),
-        retry_after_s=seconds_until_retry(response.headers, datetime.now(UTC)),
+        retry_after_s=seconds_until_retry(response.headers, _now()),
+        server_time=_http_date(response.headers.get("date", "")),
     )
 
 

@@ -7,7 +7,9 @@ import random
 import time
 from typing import Final
 
-__all__ = ["BACKOFF_BASE_S", "BACKOFF_CAP_S", "RateLimit", "backoff_s"]
+from continuon_cloud.transport import MAX_RETRY_AFTER_S
+
+__all__ = ["BACKOFF_BASE_S", "BACKOFF_CAP_S", "RateLimit", "backoff_s", "seconds_to_wait"]
 
 BACKOFF_BASE_S: Final = 0.5
 """Upper bound of the wait after the first failure, in seconds; it doubles with each failure."""
@@ -17,6 +19,8 @@ BACKOFF_CAP_S: Final = 300.0
 is back."""
 
 _MAX_DOUBLINGS: Final = 20
+
+_LONGEST_WAIT_S: Final = MAX_RETRY_AFTER_S + BACKOFF_CAP_S
 
 _JITTER_ON_TOP: Final = 0.1
 """Share of the own wait that is added to a server's: it knows when, we only keep apart."""
@@ -31,6 +35,16 @@ def backoff_s(attempts: int, *, retry_after_s: float | None = None) -> float:
     bound = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempts - 1, _MAX_DOUBLINGS))
     drawn = random.uniform(0, bound)  # noqa: S311 - jitter, not a secret
     return drawn if retry_after_s is None else retry_after_s + drawn * _JITTER_ON_TOP
+
+
+def seconds_to_wait(next_attempt_at: float, now: float) -> float:
+    """Return the seconds from ``now`` to ``next_attempt_at``, both Unix seconds.
+
+    A wait that no failure can have asked for means that the clock was set back since (a robot
+    without a clock battery wakes up in 1970): then the time is now.
+    """
+    wait_s = next_attempt_at - now
+    return wait_s if 0 < wait_s <= _LONGEST_WAIT_S else 0.0
 
 
 class RateLimit:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from continuon.contracts.episodes import EpisodeStatus, FileSpec, SignedUrlRequest, UploadMetadata
 from continuon_cloud.errors import ApiProblem, ClientError, QueueError
-from continuon_cloud.queue.backoff import RateLimit, backoff_s
+from continuon_cloud.queue.backoff import RateLimit, backoff_s, seconds_to_wait
 from continuon_cloud.queue.failures import (
     Failure,
     GrantRefused,
@@ -42,8 +42,11 @@ _MAX_RENEWALS: Final = 2
 _EXPIRY_MARGIN_S: Final = 30.0
 """URLs are renewed this long before they end, so that none ends under way."""
 
-_FIRST_POLL_S: Final = 0.1
-_LAST_POLL_S: Final = 2.0
+_FIRST_POLL_S: Final = 0.25
+_LAST_POLL_S: Final = 5.0
+_POLL_GROWTH: Final = 1.6
+"""Each poll costs an invocation and a few document operations, so their number stays small."""
+
 _BUSY_POLL_S: Final = 0.2
 _TO_UPLOAD: Final = frozenset({State.QUEUED, State.REQUESTED, State.UPLOADING})
 _MANIFEST: Final = "metadata.json"
@@ -119,10 +122,10 @@ class Runner:
             if item.state is State.UPLOADED:
                 await self._await_verdict(item)
                 return
-            wait_s = item.next_attempt_at - time.time()
+            wait_s = seconds_to_wait(item.next_attempt_at, time.time())
             if wait_s > self._options.max_wait_s:
                 return
-            await asyncio.sleep(max(0.0, wait_s))
+            await asyncio.sleep(wait_s)
             if not await self._take_turn(item_id):
                 return
 
@@ -290,7 +293,7 @@ class Runner:
             if isinstance(failure, Halt) or time.monotonic() + pause_s > deadline:
                 break
             await asyncio.sleep(pause_s)
-            pause_s = min(_LAST_POLL_S, pause_s * 1.5)
+            pause_s = min(_LAST_POLL_S, pause_s * _POLL_GROWTH)
         if failure is not None:
             self._postpone(item.item_id, failure, delay_s=0.0)
         self._tell(item.item_id)

@@ -19,25 +19,14 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 SIZE = 3 * CHUNK + 4321
 PREFIX = f"episodes/raw/{ROBOT.device_id}/{EPISODE_ID}"
-ALWAYS = {
-    FaultPoint.ITEM_ADDED,
-    FaultPoint.URLS_GRANTED,
+# Where sending single files takes other steps than sending one archive.
+IN_FILES = [
     FaultPoint.URLS_SAVED,
     FaultPoint.BYTES_MOVING,
     FaultPoint.FILE_STORED,
     FaultPoint.FILE_SAVED,
     FaultPoint.UPLOAD_SAVED,
-    FaultPoint.SPOOL_FREED,
-    FaultPoint.VERDICT_KNOWN,
-    FaultPoint.VERDICT_SAVED,
-}
-IN_SESSIONS = {
-    FaultPoint.SESSION_STARTED,
-    FaultPoint.SESSION_SAVED,
-    FaultPoint.CHUNK_ANSWERED,
-    FaultPoint.CHUNK_SAVED,
-}
-PACKING = {FaultPoint.SPOOL_WRITING, FaultPoint.SPOOL_RENAMED}
+]
 
 
 def add_and_run(
@@ -93,12 +82,7 @@ def test_killed_anywhere_in_a_resumable_archive_upload(
     ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
 
 
-@pytest.mark.parametrize("fault", sorted(FaultPoint))
-def test_every_point_is_covered_by_some_upload(fault: FaultPoint) -> None:
-    assert fault in ALWAYS | IN_SESSIONS | PACKING
-
-
-@pytest.mark.parametrize("fault", sorted(ALWAYS))
+@pytest.mark.parametrize("fault", IN_FILES)
 def test_killed_anywhere_in_an_upload_of_single_files(
     fault: FaultPoint, stage: StageHandle, tmp_path: Path
 ) -> None:
@@ -111,7 +95,7 @@ def test_killed_anywhere_in_an_upload_of_single_files(
     )
 
 
-@pytest.mark.parametrize("nth", [2, 5, 8, 11])
+@pytest.mark.parametrize("nth", [2, 7, 11])
 def test_killed_in_the_middle_of_the_bytes(nth: int, stage: StageHandle, tmp_path: Path) -> None:
     path = write_episode(tmp_path / "episode", size=SIZE)
     die_at(f"bytes_moving:{nth}", stage, path, Packaging.OBJECT, resumable=True)

@@ -8,10 +8,12 @@ import logging
 import os
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from continuon_cloud import transport
 from continuon_cloud.errors import EpisodeSourceError, QueueError
 from continuon_cloud.queue import Added, Packaging, QueueItem, RunOptions, State, UploadQueue
 from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
@@ -307,6 +309,20 @@ def test_file_that_vanishes_under_way_is_set_aside_and_ends_nothing_else(
     assert (first.state, second.state) == (State.SET_ASIDE, State.VALIDATED)
     assert first.problem is not None
     assert first.problem["code"] == "source.changed"
+
+
+@pytest.mark.parametrize("hours", [-500_000, -1, 1])
+def test_robot_with_a_wrong_clock_learns_the_time_and_uploads(
+    hours: int, stage: StageHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Patched because a test cannot set the machine's clock.
+    monkeypatch.setattr(transport, "_now", lambda: datetime.now(UTC) + timedelta(hours=hours))
+    item = upload(stage, write_episode(tmp_path / "episode"))
+
+    assert item.state is State.VALIDATED
+    statuses = [entry["status"] for entry in stage.entries() if "/api/" in entry["path"]]
+    assert statuses[:2] == [401, 200]
+    assert statuses.count(401) == 1
 
 
 def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:

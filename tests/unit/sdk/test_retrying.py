@@ -9,7 +9,7 @@ import pytest
 
 from continuon.contracts.problems import Problem
 from continuon_cloud.errors import ApiProblem, ClientError, NotSignedInError, UnreachableError
-from continuon_cloud.queue.backoff import BACKOFF_CAP_S, RateLimit, backoff_s
+from continuon_cloud.queue.backoff import BACKOFF_CAP_S, RateLimit, backoff_s, seconds_to_wait
 from continuon_cloud.queue.failures import (
     Failure,
     GrantRefused,
@@ -61,6 +61,16 @@ def test_retry_after_is_a_floor_with_jitter_on_top() -> None:
     assert min(draws) >= 10
     assert max(draws) <= 10 + 0.1 * 128
     assert len(set(draws)) > 1
+
+
+@pytest.mark.parametrize(
+    ("next_attempt_at", "now", "seconds"),
+    [(100.0, 90.0, 10.0), (90.0, 100.0, 0.0), (0.0, 1e9, 0.0), (1.8e9, 3600.0, 0.0)],
+)
+def test_clock_that_was_set_back_makes_no_endless_wait(
+    next_attempt_at: float, now: float, seconds: float
+) -> None:
+    assert seconds_to_wait(next_attempt_at, now) == seconds
 
 
 def test_rate_limit_spreads_bytes_over_time() -> None:
