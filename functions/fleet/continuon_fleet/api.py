@@ -21,15 +21,12 @@ from continuon.identifiers import ROBOT_ID
 from continuon.paging import decode_cursor, encode_cursor
 from continuon.platform.http import create_app
 from continuon.platform.identity import CurrentUser, Now
-from continuon.platform.logging import current_trace_id
 from continuon_fleet import service
 from continuon_fleet.errors import ROBOT_NOT_FOUND
 from continuon_fleet.settings import ClaimPolicy, settings
 from continuon_fleet.store import FleetStore
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from fastapi import FastAPI
 
     from continuon_fleet.records import RobotRecord
@@ -43,32 +40,25 @@ _service = APIRouter(tags=["service"])
 _RobotId = Annotated[str, Path(pattern=ROBOT_ID.pattern)]
 
 
-def _audit(actor: str, action: str, robot_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "actor": actor,
-        "action": action,
-        "subject": f"robots/{robot_id}",
-        "outcome": "done",
-        "at": now,
-        "trace_id": current_trace_id.get(),
-    }
-
-
 @_robots.post("/claim", status_code=201)
 async def claim_robot(request: ClaimRequest, user: CurrentUser, now: Now) -> Robot:
-    """Bind a robot to your account with the proof that it signed on the local network."""
+    """Bind a robot to your account with the proof that it signed on the local network.
+
+    Claiming a robot that is yours already, with the key that is bound, changes nothing and answers
+    with the robot: a request whose answer was lost may be repeated.
+    """
     store = FleetStore()
     proof = verify_claim(request.proof, user_id=user.uid, now=now)
-    device_id = proof.ruri.device_id
+    existing, snapshot = await store.robot(proof.ruri.device_id)
+    if existing is not None and service.is_bound(existing, proof):
+        return existing.public()
     if settings().claim_policy is ClaimPolicy.PROVISIONED:
-        service.check_provisioned(await store.provisioned_thumbprint(device_id), proof)
+        registered = await store.provisioned_thumbprint(proof.ruri.device_id)
+        service.check_provisioned(registered, proof)
     account = await store.user(user.uid)
     service.check_quota(await store.robots_used(user.uid), account.plan)
-    existing, snapshot = await store.robot(device_id)
     record = service.claim(proof, existing, name=request.name, now=now)
-    await store.apply_claim(
-        proof, record, snapshot, _audit(user.uid, "robot.claim", device_id, now)
-    )
+    await store.apply_claim(proof, record, snapshot, now)
     return record.public()
 
 
@@ -112,7 +102,7 @@ async def revoke_robot(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robot
     store = FleetStore()
     record, snapshot = await _owned(store, robot_id, user.uid)
     revoked = service.revoke(record)
-    await store.apply_revoke(revoked, snapshot, _audit(user.uid, "robot.revoke", robot_id, now))
+    await store.apply_revoke(revoked, snapshot, actor=user.uid, now=now)
     return revoked.public()
 
 

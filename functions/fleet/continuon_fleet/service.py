@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from continuon.auth.claims import ClaimProof
 
-__all__ = ["check_provisioned", "check_quota", "claim", "plan_limits", "revoke"]
+__all__ = ["check_provisioned", "check_quota", "claim", "is_bound", "plan_limits", "revoke"]
 
 _DEFAULT_PLAN: Final = "free"
 
@@ -49,6 +49,15 @@ def check_provisioned(registered_thumbprint: str | None, proof: ClaimProof) -> N
     """
     if registered_thumbprint is None or registered_thumbprint != proof.key_thumbprint:
         raise ProblemError(DEVICE_NOT_PROVISIONED)
+
+
+def is_bound(record: RobotRecord, proof: ClaimProof) -> bool:
+    """Say whether the robot is bound to this user and this key already."""
+    return (
+        record.status is RobotStatus.CLAIMED
+        and record.owner_id == proof.user_id
+        and record.key_thumbprint == proof.key_thumbprint
+    )
 
 
 def claim(

@@ -10,12 +10,12 @@ from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
 
 from continuon.errors import ProblemError
+from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon_fleet.errors import CLAIM_REPLAYED, ROBOT_CHANGED
 from continuon_fleet.records import RobotRecord, UserRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from continuon.auth.claims import ClaimProof
@@ -27,7 +27,6 @@ _ROBOTS: Final = "robots"
 _REGISTRY: Final = "rcan_registry"
 _PROVISIONED: Final = "provisioned_devices"
 _NONCES: Final = "nonces"
-_AUDIT: Final = "audit_log"
 _USERS: Final = "users"
 _EPISODES: Final = "rlds_episodes"
 
@@ -105,7 +104,7 @@ class FleetStore:
         proof: ClaimProof,
         record: RobotRecord,
         snapshot: Snapshot,
-        audit: Mapping[str, Any],
+        now: datetime,
     ) -> None:
         """Bind the robot, list it, spend the proof and record who did: all in one commit.
 
@@ -121,7 +120,13 @@ class FleetStore:
         else:
             batch.create(self._robot(record.robot_id), record.model_dump())
         batch.set(self._listing(record), _public_listing(record))
-        batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
+        append_audit(
+            batch,
+            actor=proof.user_id,
+            action="robot.claim",
+            subject=self._robot(record.robot_id).path,
+            now=now,
+        )
         try:
             with firestore_errors():
                 await batch.commit(**RPC)
@@ -137,7 +142,7 @@ class FleetStore:
         return CLAIM_REPLAYED if snapshot.exists else ROBOT_CHANGED
 
     async def apply_revoke(
-        self, record: RobotRecord, snapshot: Snapshot, audit: Mapping[str, Any]
+        self, record: RobotRecord, snapshot: Snapshot, *, actor: str, now: datetime
     ) -> None:
         """Unbind the robot and record who did, in one commit.
 
@@ -148,7 +153,13 @@ class FleetStore:
         batch = self._documents.batch()
         batch.update(self._robot(record.robot_id), record.model_dump(), option=option)
         batch.set(self._listing(record), _public_listing(record))
-        batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
+        append_audit(
+            batch,
+            actor=actor,
+            action="robot.revoke",
+            subject=self._robot(record.robot_id).path,
+            now=now,
+        )
         try:
             with firestore_errors():
                 await batch.commit(**RPC)

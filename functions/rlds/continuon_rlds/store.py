@@ -10,6 +10,7 @@ from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
 
+from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon.platform.storage import STORAGE, storage_client, storage_errors
 from continuon_rlds.records import EpisodeRecord
@@ -30,7 +31,6 @@ T = TypeVar("T")
 
 _EPISODES: Final = "rlds_episodes"
 _ROBOTS: Final = "robots"
-_AUDIT: Final = "audit_log"
 _READ_BYTES: Final = 256 * 1024
 _RANGE_BYTES: Final = 8 * 1024 * 1024
 """One ranged read of an object: one class B operation and the memory that an ingest holds."""
@@ -140,11 +140,12 @@ class EpisodeStore:
             snapshots = await query.get(**RPC)
         return [EpisodeRecord.from_document(s.to_dict() or {}) for s in snapshots]
 
-    async def delete_document(self, record: EpisodeRecord, audit: Mapping[str, Any]) -> None:
+    async def delete_document(self, record: EpisodeRecord, *, actor: str, now: datetime) -> None:
         """Delete an episode's document and record who did, in one commit."""
+        reference = self.reference(record.episode_id)
         batch = self._documents.batch()
-        batch.delete(self.reference(record.episode_id))
-        batch.create(self._documents.collection(_AUDIT).document(), dict(audit))
+        batch.delete(reference)
+        append_audit(batch, actor=actor, action="episode.delete", subject=reference.path, now=now)
         with firestore_errors():
             await batch.commit(**RPC)
 

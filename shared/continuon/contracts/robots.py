@@ -69,7 +69,7 @@ class Quota(Contract):
     robots_used: int
     robots_limit: int
     episodes_used: int
-    episodes_limit: int
+    episodes_limit: int = Field(description="What the plan is meant for; not enforced yet.")
 
 
 class UserProfile(Contract):

@@ -53,6 +53,14 @@ def test_a_claimed_robot_is_not_claimable(user_id: str) -> None:
     assert (caught.value.type.code, caught.value.type.status) == ("robot.already_claimed", 409)
 
 
+def test_only_the_same_owner_and_key_count_as_bound() -> None:
+    record = claimed()
+    assert service.is_bound(record, proof())
+    assert not service.is_bound(record, proof(user_id="owner-2"))
+    assert not service.is_bound(record, proof(Device(DEVICE.robot_id)))
+    assert not service.is_bound(service.revoke(record), proof())
+
+
 def test_a_revoked_robot_has_no_owner_and_no_key() -> None:
     revoked = service.revoke(claimed())
     assert revoked.status is RobotStatus.REVOKED

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, FastAPI, Path, Query, Response
 
@@ -16,13 +16,15 @@ from continuon.contracts.episodes import (
     EpisodePage,
     EpisodeStatus,
 )
+from continuon.errors import ProblemError
 from continuon.identifiers import EPISODE_ID, ROBOT_ID
 from continuon.paging import decode_cursor, encode_cursor
+from continuon.platform import leases
 from continuon.platform.http import create_app
 from continuon.platform.identity import CurrentPrincipal, CurrentUser, Now
-from continuon.platform.logging import current_trace_id
 from continuon.platform.storage import url_signer
 from continuon_rlds.api.visibility import report_of, visible_episode
+from continuon_rlds.errors import EPISODE_IN_PROGRESS
 from continuon_rlds.layout import raw_prefix, rejected_report_name, validated_prefix
 from continuon_rlds.settings import settings
 from continuon_rlds.store import EpisodeStore
@@ -30,6 +32,10 @@ from continuon_rlds.store import EpisodeStore
 __all__ = ["app"]
 
 _router = APIRouter(prefix="/api/v1/episodes", tags=["episodes"])
+_DELETION: Final = "deletion"
+_DELETION_LEASE: Final = timedelta(seconds=60)
+"""This function is stopped after 60 s (functions.yaml)."""
+_BUSY_RETRY_S: Final = 5
 _EpisodeId = Annotated[str, Path(pattern=EPISODE_ID.pattern)]
 
 
@@ -105,23 +111,37 @@ async def download_episode(episode_id: _EpisodeId, user: CurrentUser, now: Now) 
 async def delete_episode(episode_id: _EpisodeId, user: CurrentUser, now: Now) -> None:
     """Delete an episode with everything that was stored for it.
 
-    Objects go first: if this is interrupted, the document remains and deleting again finishes it.
+    409 `episode.in_progress` while it is being validated. Objects go first: if this is interrupted,
+    the document remains and deleting again finishes it.
     """
     store = EpisodeStore()
     record = await visible_episode(store, episode_id, user)
-    ids = (record.robot_id, record.episode_id)
-    rejected = rejected_report_name(*ids).rpartition("/")[0]
-    for prefix in (raw_prefix(*ids), validated_prefix(*ids), rejected):
-        await store.delete_objects(await store.list(prefix))
-    audit = {
-        "actor": user.uid,
-        "action": "episode.delete",
-        "subject": f"rlds_episodes/{episode_id}",
-        "outcome": "done",
-        "at": now,
-        "trace_id": current_trace_id.get(),
-    }
-    await store.delete_document(record, audit)
+    lease = await _lease_for_deletion(store, episode_id, now)
+    async with leases.released_on_error(lease):
+        ids = (record.robot_id, record.episode_id)
+        rejected = rejected_report_name(*ids).rpartition("/")[0]
+        for prefix in (raw_prefix(*ids), validated_prefix(*ids), rejected):
+            await store.delete_objects(await store.list(prefix))
+        await store.delete_document(record, actor=user.uid, now=now)
+
+
+async def _lease_for_deletion(store: EpisodeStore, episode_id: str, now: datetime) -> leases.Lease:
+    """Take the episode from its ingest: a worker that goes on would store what was just deleted.
+
+    Raises:
+        ProblemError: ``episode.in_progress``.
+    """
+    outcome = await leases.take(
+        store.reference(episode_id),
+        field="ingest",
+        key=_DELETION,
+        lease_for=_DELETION_LEASE,
+        now=now,
+        snapshot=await store.snapshot(episode_id),
+    )
+    if not isinstance(outcome, leases.Lease):
+        raise ProblemError(EPISODE_IN_PROGRESS, retry_after_s=_BUSY_RETRY_S)
+    return outcome
 
 
 @cache
