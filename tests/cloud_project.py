@@ -1,4 +1,4 @@
-"""A small project for the local cloud: one function of each trigger, each writing down its calls."""
+"""A small project for the local cloud: a function for each trigger, each writes down its calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from google.auth.credentials import Credentials
 
-MAIN = '''
+MAIN = """
 import asyncio, base64, json, os, sys, time
 import functions_framework.aio
 from starlette.requests import Request
@@ -80,7 +80,7 @@ async def on_message(event):
 async def tick(request: Request):
     write_down("tick", headers=dict(request.headers), body=(await request.body()).decode())
     return Response("done")
-'''
+"""
 
 MANIFEST = """
 specVersion: v1alpha1
