@@ -33,6 +33,8 @@ _MEMBER_PATH = (
 )
 """The episode layout: no dot segment can match, because no segment may begin with a dot."""
 
+_METADATA = "metadata.json"
+
 Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
 ContentType = Annotated[
     str,
@@ -101,10 +103,15 @@ class SignedUrlRequest(Contract):
 
     @field_validator("files")
     @classmethod
-    def _paths_are_unique(cls, files: list[FileSpec] | None) -> list[FileSpec] | None:
-        paths = [file.path for file in files or ()]
+    def _is_a_folder(cls, files: list[FileSpec] | None) -> list[FileSpec] | None:
+        if files is None:
+            return None
+        paths = [file.path for file in files]
         if len(set(paths)) != len(paths):
             raise ValueError("a path may be listed once")
+        # Ingest looks for it to tell cheaply whether a folder may be complete.
+        if _METADATA not in paths:
+            raise ValueError(f"{_METADATA} has to be listed")
         return files
 
 
