@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from google.oauth2 import service_account
 
-from product import BUCKET, Product, Robot, problem, store
+from product import BUCKET, Product, Robot, problem, store, wait_for
 from small_episodes import SmallEpisode
 
 if TYPE_CHECKING:
@@ -344,6 +347,69 @@ def test_an_expired_or_prolonged_url_is_refused(
     assert product.objects(grant["episode_ref"]) == {}
 
 
+def test_a_url_works_until_its_time_and_no_longer(
+    product: Product, robot: Robot, episode: SmallEpisode
+) -> None:
+    assert episode.episode_id is not None
+    name = f"episodes/raw/{robot.id}/{episode.episode_id}/episode.tar.gz"
+    key_file = product.cloud.env["GOOGLE_APPLICATION_CREDENTIALS"]
+    credentials: Any = service_account.Credentials
+    url = (
+        product.storage.bucket(BUCKET)
+        .blob(name)
+        .generate_signed_url(
+            version="v4",
+            method="PUT",
+            expiration=timedelta(seconds=1),
+            credentials=credentials.from_service_account_file(key_file),
+            api_access_endpoint=product.cloud.urls["storage"],
+        )
+    )
+
+    def refused() -> httpx.Response | None:
+        answer = httpx.put(url, content=b"x")
+        return None if answer.status_code == 200 else answer
+
+    answer = wait_for(refused, timeout_s=10)
+    assert (answer.status_code, "ExpiredToken" in answer.text) == (400, True)
+
+
+# --- Races --------------------------------------------------------------------------------------
+
+
+def test_of_robots_that_announce_one_id_at_once_one_gets_it(product: Product) -> None:
+    robots = [product.account().robot() for _ in range(4)]
+    request = {"episode_id": "ep_contested", "size_bytes": 100}
+    with ThreadPoolExecutor(len(robots)) as pool:
+        answers = list(
+            pool.map(lambda robot: robot.call("POST", "/api/rlds/signed-url", request), robots)
+        )
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    winner = next(r for r, a in zip(robots, answers, strict=True) if a.status_code == 200)
+    document = product.episode("ep_contested")
+    assert document is not None
+    assert document["robot_id"] == winner.id
+
+
+def test_one_robot_that_asks_four_times_at_once_is_answered_four_times(robot: Robot) -> None:
+    request = {"episode_id": "ep_asked_at_once", "size_bytes": 100}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda _: robot.call("POST", "/api/rlds/signed-url", request), range(4))
+        )
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
+def test_an_empty_file_is_stored_and_judged(
+    product: Product, robot: Robot, episode: SmallEpisode
+) -> None:
+    assert episode.episode_id is not None
+    files = {**episode.files(), "steps.jsonl": b""}
+    robot.upload_files(files, episode.episode_id)
+    document = product.settled(episode.episode_id)
+    assert document["status"] == "rejected"
+
+
 # --- Other requests -----------------------------------------------------------------------------
 
 
@@ -352,7 +418,9 @@ def test_an_expired_or_prolonged_url_is_refused(
     [
         ({"files": [{"path": "../x", "size_bytes": 1}]}, "files[0].path"),
         ({"files": [{"path": "metadata.json"}]}, "files[0].size_bytes"),
+        ({"robot_id": "../x"}, "robot_id"),
         ({"files": []}, "files"),
+        ({"files": [{"path": "steps.jsonl", "size_bytes": 1}]}, "files"),
         ({"episode_id": "a/b"}, "episode_id"),
         ({"size_bytes": 0}, "size_bytes"),
         ({"metadata": {"step_count": "many"}}, "metadata.step_count"),
@@ -364,6 +432,15 @@ def test_an_invalid_request_names_its_field(
     response = robot.call("POST", "/api/rlds/signed-url", request_)
     body = problem(response, 422, "request.invalid")
     assert field in {error["path"] for error in body["errors"]}
+
+
+def test_an_invalid_idempotency_key_is_refused(robot: Robot) -> None:
+    path = "/api/rlds/signed-url"
+    body, headers = robot.device.json("POST", path, {"metadata": {}})
+    response = robot.product.http.post(
+        path, content=body, headers={**headers, "idempotency-key": "short"}
+    )
+    problem(response, 422, "request.invalid")
 
 
 def test_an_unsupported_content_type_is_refused(robot: Robot) -> None:
@@ -399,15 +476,15 @@ def test_a_list_is_read_to_its_end_page_by_page(product: Product, robot: Robot) 
 _UNUSUAL = {
     "note": "caf\u00e9 \N{SNOWMAN}",
     "matrix": [[1, 2], [3, [4, {"x": None}]]],
-    "big": 2**64,
     "__name__": {"": 1},
 }
 
 
 def test_announced_metadata_of_unusual_shape_is_kept(robot: Robot) -> None:
-    grant = robot.grant(metadata=_UNUSUAL)
+    metadata = {**_UNUSUAL, "big": 2**64}
+    grant = robot.grant(metadata=metadata)
     path = f"/api/v1/episodes/{episode_id(grant)}"
-    assert robot.owner.call("GET", path).json()["metadata"] == _UNUSUAL
+    assert robot.owner.call("GET", path).json()["metadata"] == metadata
 
 
 def test_recorded_metadata_of_unusual_shape_is_kept(

@@ -195,7 +195,11 @@ def test_a_settled_episode_is_not_renewed(status: EpisodeStatus) -> None:
         ({}, {"content_type": "application/zip"}, "content_type"),
         ({"sha256": SHA}, {"sha256": "b" * 64}, "content_type"),
         ({"files": folder("metadata.json")}, {}, "files"),
-        ({"files": folder("metadata.json")}, {"files": folder("steps.jsonl")}, "files"),
+        (
+            {"files": folder("metadata.json", "steps.jsonl")},
+            {"files": folder("metadata.json", "steps/000000.jsonl")},
+            "files",
+        ),
         (
             {"files": folder("metadata.json")},
             {"files": folder("metadata.json", "steps.jsonl")},
@@ -241,16 +245,19 @@ def test_another_content_type_of_one_archive_form_is_another_upload() -> None:
         "blobs/a%2Fb.jpg",
         "blobs\\a.jpg",
         "steps/1.jsonl",
-        "metadata.json\n",
+        "manifest.json\n",
         "METADATA.json",
         "report.json",
         "blobs/" + "a" * 512,
     ],
 )
 def test_a_file_outside_the_layout_is_not_announced(path: str) -> None:
-    request = {"files": folder(path)}
+    request = {"files": folder("metadata.json", path)}
     with pytest.raises(ValidationError):
         SignedUrlRequest.model_validate(request)
+
+
+_TOO_MANY = [f"blobs/{n}" for n in range(limits.MAX_FILES_PER_REQUEST)]
 
 
 @pytest.mark.parametrize(
@@ -258,9 +265,15 @@ def test_a_file_outside_the_layout_is_not_announced(path: str) -> None:
     [
         {"files": []},
         {"files": folder("metadata.json", "metadata.json")},
+        # An episode without it would never be found complete.
+        {"files": folder("steps.jsonl")},
         {"files": folder("metadata.json", size_bytes=-1)},
         {"files": folder("metadata.json", size_bytes=limits.MAX_MEMBER_BYTES + 1)},
-        {"files": folder(*(f"blobs/{n}" for n in range(limits.MAX_FILES_PER_REQUEST + 1)))},
+        {
+            "files": folder(
+                "metadata.json", *(f"blobs/{n}" for n in range(limits.MAX_FILES_PER_REQUEST))
+            )
+        },
         {"size_bytes": 0},
         {"size_bytes": limits.MAX_OBJECT_BYTES + 1},
         {"robot_id": "../x"},
