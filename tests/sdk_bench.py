@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import multiprocessing
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from continuon.auth.ruri import Ruri
+from continuon_cloud.queue import Packaging, QueueItem, RunOptions, State, UploadQueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 ROBOT = Ruri("continuon.cloud", "acme", "companion-v1", "14d4b680")
 EPISODE_ID = "ep_1704384000000"
+CHUNK = 256 * 1024
 
 
 class StageHandle:
@@ -69,6 +74,65 @@ def write_episode(folder: Path, *, episode_id: str = "ep_1704384000000", size: i
     (folder / "steps.jsonl").write_text('{"observation": {}, "action": {"command": [0.0]}}\n')
     (folder / "blobs" / "frame_000000.jpg").write_bytes(os.urandom(size))
     return folder
+
+
+def upload(
+    settings: Settings,
+    path: Path,
+    packaging: Packaging = Packaging.OBJECT,
+    *,
+    resumable: bool = False,
+    **options: Any,
+) -> QueueItem:
+    """Queue ``path`` and run the queue, with chunks small enough to be several."""
+    with UploadQueue(settings) as queue:
+        added = queue.add(path, robot_id=ROBOT.device_id, packaging=packaging, resumable=resumable)
+        chosen = RunOptions(**{"verdict_timeout_s": 5.0, "chunk_bytes": CHUNK, **options})
+        (item,) = asyncio.run(queue.run([added.item.item_id], options=chosen))
+    return item
+
+
+def _upload_with_fault(
+    fault: str,
+    settings: Settings,
+    path: Path,
+    packaging: Packaging,
+    resumable: bool,  # noqa: FBT001 - passed on by multiprocessing
+) -> None:
+    if fault:
+        os.environ["CONTINUON_FAULT"] = fault
+    item = upload(settings, path, packaging, resumable=resumable)
+    sys.exit(0 if item.state is State.VALIDATED else 1)
+
+
+def upload_in_children(
+    count: int,
+    settings: Settings,
+    path: Path,
+    packaging: Packaging = Packaging.OBJECT,
+    *,
+    resumable: bool = False,
+    fault: str = "",
+) -> list[int]:
+    """Upload ``path`` in processes of their own, at once; return their exit codes, -9 for SIGKILL.
+
+    They are forked from a server that has only the client loaded: the test process has threads of
+    other tests' clients, and forking those is not sound.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # What a child would import for itself; pytest is there because it is the main module.
+    context.set_forkserver_preload(["continuon_cloud.queue", "pytest"])
+    arguments = (fault, settings, path, packaging, resumable)
+    children = [context.Process(target=_upload_with_fault, args=arguments) for _ in range(count)]
+    for child in children:
+        child.start()
+    codes = []
+    for child in children:
+        child.join(30)
+        assert child.exitcode is not None, "the child did not end"
+        codes.append(child.exitcode)
+        child.close()
+    return codes
 
 
 def sessions_are_continued(stage: StageHandle) -> bool:

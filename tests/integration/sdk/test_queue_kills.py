@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from continuon_cloud.queue import Packaging, QueueItem, RunOptions, State, UploadQueue
+from continuon_cloud.queue import Packaging, QueueItem, State, UploadQueue
 from continuon_cloud.queue.faults import FaultPoint
-from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
+from sdk_bench import (
+    CHUNK,
+    EPISODE_ID,
+    ROBOT,
+    StageHandle,
+    sessions_are_continued,
+    upload,
+    upload_in_children,
+    write_episode,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHUNK = 256 * 1024
 SIZE = 3 * CHUNK + 4321
 PREFIX = f"episodes/raw/{ROBOT.device_id}/{EPISODE_ID}"
 # Where sending single files takes other steps than sending one archive.
@@ -29,30 +35,12 @@ IN_FILES = [
 ]
 
 
-def add_and_run(
-    stage: StageHandle, path: Path, packaging: Packaging, *, resumable: bool
-) -> QueueItem:
-    with UploadQueue(stage.settings) as queue:
-        added = queue.add(path, robot_id=ROBOT.device_id, packaging=packaging, resumable=resumable)
-        options = RunOptions(verdict_timeout_s=5.0, chunk_bytes=CHUNK, concurrency=2)
-        (item,) = asyncio.run(queue.run([added.item.item_id], options=options))
-    return item
-
-
 def die_at(
     fault: str, stage: StageHandle, path: Path, packaging: Packaging, *, resumable: bool
 ) -> None:
-    """Run the queue in a child of this process and see it die of SIGKILL at ``fault``."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ["CONTINUON_FAULT"] = fault
-            add_and_run(stage, path, packaging, resumable=resumable)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), f"the queue never reached {fault}"
-    assert os.WTERMSIG(status) == signal.SIGKILL
+    """Run the queue in a process of its own and see it die of SIGKILL at ``fault``."""
+    codes = upload_in_children(1, stage.settings, path, packaging, resumable=resumable, fault=fault)
+    assert codes == [-signal.SIGKILL], f"the queue never reached {fault}"
 
 
 def ends_as_without_the_kill(stage: StageHandle, item: QueueItem, names: set[str]) -> None:
@@ -77,7 +65,7 @@ def test_killed_anywhere_in_a_resumable_archive_upload(
 ) -> None:
     path = write_episode(tmp_path / "episode", size=SIZE)
     die_at(fault.value, stage, path, Packaging.OBJECT, resumable=True)
-    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+    item = upload(stage.settings, path, Packaging.OBJECT, resumable=True)
 
     ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
 
@@ -88,7 +76,7 @@ def test_killed_anywhere_in_an_upload_of_single_files(
 ) -> None:
     path = write_episode(tmp_path / "episode")
     die_at(fault.value, stage, path, Packaging.FILES, resumable=False)
-    item = add_and_run(stage, path, Packaging.FILES, resumable=False)
+    item = upload(stage.settings, path, Packaging.FILES, resumable=False)
 
     ends_as_without_the_kill(
         stage, item, {"metadata.json", "steps.jsonl", "blobs/frame_000000.jpg"}
@@ -99,7 +87,7 @@ def test_killed_anywhere_in_an_upload_of_single_files(
 def test_killed_in_the_middle_of_the_bytes(nth: int, stage: StageHandle, tmp_path: Path) -> None:
     path = write_episode(tmp_path / "episode", size=SIZE)
     die_at(f"bytes_moving:{nth}", stage, path, Packaging.OBJECT, resumable=True)
-    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+    item = upload(stage.settings, path, Packaging.OBJECT, resumable=True)
 
     ends_as_without_the_kill(stage, item, {"episode.tar.gz"})
 
@@ -114,6 +102,6 @@ def test_killed_again_and_again_still_arrives_once(stage: StageHandle, tmp_path:
         "file_stored",
     ):
         die_at(fault, stage, path, Packaging.OBJECT, resumable=True)
-    item = add_and_run(stage, path, Packaging.OBJECT, resumable=True)
+    item = upload(stage.settings, path, Packaging.OBJECT, resumable=True)
 
     ends_as_without_the_kill(stage, item, {"episode.tar.gz"})

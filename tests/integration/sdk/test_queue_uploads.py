@@ -7,16 +7,26 @@ import json
 import logging
 import os
 import shutil
+import signal
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from continuon_cloud import transport
 from continuon_cloud.errors import EpisodeSourceError, QueueError
 from continuon_cloud.queue import Added, Packaging, QueueItem, RunOptions, State, UploadQueue
-from sdk_bench import EPISODE_ID, ROBOT, StageHandle, sessions_are_continued, write_episode
+from sdk_bench import (
+    CHUNK,
+    EPISODE_ID,
+    ROBOT,
+    StageHandle,
+    sessions_are_continued,
+    upload,
+    upload_in_children,
+    write_episode,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,28 +34,12 @@ if TYPE_CHECKING:
     from continuon_cloud.queue.records import FileTask
 
 PREFIX = f"episodes/raw/{ROBOT.device_id}/{EPISODE_ID}"
-CHUNK = 256 * 1024
-
-
-def upload(
-    stage: StageHandle,
-    path: Path,
-    *,
-    packaging: Packaging = Packaging.OBJECT,
-    resumable: bool = False,
-    **options: Any,
-) -> QueueItem:
-    with UploadQueue(stage.settings) as queue:
-        added = queue.add(path, robot_id=ROBOT.device_id, packaging=packaging, resumable=resumable)
-        chosen = RunOptions(**{"verdict_timeout_s": 5.0, "chunk_bytes": CHUNK, **options})
-        (item,) = asyncio.run(queue.run([added.item.item_id], options=chosen))
-    return item
 
 
 def test_folder_arrives_as_one_archive_and_its_verdict_is_kept(
     stage: StageHandle, tmp_path: Path
 ) -> None:
-    item = upload(stage, write_episode(tmp_path / "episode"))
+    item = upload(stage.settings, write_episode(tmp_path / "episode"))
 
     assert (item.state, item.episode_id, item.quality) == (State.VALIDATED, EPISODE_ID, 0.9)
     assert list(stage.objects()) == [f"{PREFIX}/episode.tar.gz"]
@@ -55,7 +49,7 @@ def test_folder_arrives_as_one_archive_and_its_verdict_is_kept(
 def test_folder_arrives_file_by_file_with_the_manifest_last(
     stage: StageHandle, tmp_path: Path
 ) -> None:
-    item = upload(stage, write_episode(tmp_path / "episode"), packaging=Packaging.FILES)
+    item = upload(stage.settings, write_episode(tmp_path / "episode"), packaging=Packaging.FILES)
 
     assert item.state is State.VALIDATED
     names = ["blobs/frame_000000.jpg", "metadata.json", "steps.jsonl"]
@@ -65,7 +59,7 @@ def test_folder_arrives_file_by_file_with_the_manifest_last(
 
 
 def test_same_content_twice_is_one_upload(stage: StageHandle, tmp_path: Path) -> None:
-    first = upload(stage, write_episode(tmp_path / "episode"))
+    first = upload(stage.settings, write_episode(tmp_path / "episode"))
     requests = len(stage.entries())
     with UploadQueue(stage.settings) as queue:
         again: Added = queue.add(
@@ -83,7 +77,7 @@ def test_broken_link_continues_from_the_confirmed_offset(
     archive = tmp_path / "big.tar.gz"
     archive.write_bytes(os.urandom(5 * CHUNK + 1234))
     stage.control(rules=[{"method": "PUT", "with_body": True, "times": 2, "cut_after": 700_000}])
-    item = upload(stage, archive, resumable=True, chunk_bytes=4 * CHUNK)
+    item = upload(stage.settings, archive, resumable=True, chunk_bytes=4 * CHUNK)
 
     assert item.state is State.VALIDATED
     (name,) = stage.objects()
@@ -94,7 +88,7 @@ def test_broken_link_continues_from_the_confirmed_offset(
 
 def test_lost_answer_does_not_send_the_object_again(stage: StageHandle, tmp_path: Path) -> None:
     stage.control(rules=[{"method": "PUT", "times": 1, "swallow_answer": True}])
-    item = upload(stage, write_episode(tmp_path / "episode"))
+    item = upload(stage.settings, write_episode(tmp_path / "episode"))
 
     assert item.state is State.VALIDATED
     assert len([entry for entry in stage.entries() if entry["method"] == "PUT"]) == 1
@@ -104,7 +98,7 @@ def test_retry_after_of_the_store_is_waited_for(stage: StageHandle, tmp_path: Pa
     busy = {"method": "PUT", "times": 1, "status": 503, "headers": {"retry-after": "1"}}
     stage.control(rules=[busy])
     begun = time.monotonic()
-    item = upload(stage, write_episode(tmp_path / "episode"))
+    item = upload(stage.settings, write_episode(tmp_path / "episode"))
 
     assert item.state is State.VALIDATED
     assert time.monotonic() - begun >= 1.0
@@ -116,27 +110,22 @@ def test_service_that_stays_away_leaves_the_item_for_the_next_run(
     away = {"method": "POST", "path": "signed-url", "times": 2, "status": 503}
     stage.control(rules=[away])
     path = write_episode(tmp_path / "episode")
-    item = upload(stage, path, max_attempts=2)
+    item = upload(stage.settings, path, max_attempts=2)
 
     assert (item.state, item.attempts) == (State.QUEUED, 2)
     assert item.problem is not None
     assert item.problem["status"] == 503
     assert item.next_attempt_at > 0
-    assert upload(stage, path).state is State.VALIDATED
+    assert upload(stage.settings, path).state is State.VALIDATED
 
 
 def test_url_that_expired_in_a_power_cut_is_renewed(stage: StageHandle, tmp_path: Path) -> None:
     stage.control(url_lifetime_s=1)
     path = write_episode(tmp_path / "episode")
-    child = os.fork()
-    if child == 0:
-        os.environ["CONTINUON_FAULT"] = "urls_saved"
-        upload(stage, path)
-        os._exit(1)
-    os.waitpid(child, 0)
+    assert upload_in_children(1, stage.settings, path, fault="urls_saved") == [-signal.SIGKILL]
     time.sleep(1.1)
     stage.control(url_lifetime_s=3600)
-    item = upload(stage, path)
+    item = upload(stage.settings, path)
 
     assert item.state is State.VALIDATED
     assert [e["status"] for e in stage.entries() if e["method"] == "PUT"] == [400, 200]
@@ -149,7 +138,7 @@ def test_session_that_is_gone_is_started_anew(stage: StageHandle, tmp_path: Path
     cut = {"method": "PUT", "with_body": True, "times": 1, "cut_after": CHUNK // 2}
     gone = {"method": "PUT", "times": 1, "status": 410}
     stage.control(rules=[cut, gone])
-    item = upload(stage, archive, resumable=True)
+    item = upload(stage.settings, archive, resumable=True)
 
     assert item.state is State.VALIDATED
     (name,) = stage.objects()
@@ -171,8 +160,8 @@ def test_refused_request_is_set_aside_and_not_repeated_until_asked(
     refusal = {"method": "POST", "times": 1, "status": 422, "body": json.dumps(problem)}
     stage.control(rules=[refusal])
     path = write_episode(tmp_path / "episode")
-    item = upload(stage, path)
-    again = upload(stage, path)
+    item = upload(stage.settings, path)
+    again = upload(stage.settings, path)
 
     assert item.state is again.state is State.SET_ASIDE
     assert item.problem is not None
@@ -181,7 +170,7 @@ def test_refused_request_is_set_aside_and_not_repeated_until_asked(
     assert len(stage.entries()) == 1
     with UploadQueue(stage.settings) as queue:
         queue.retry(item.item_id)
-    assert upload(stage, path).state is State.VALIDATED
+    assert upload(stage.settings, path).state is State.VALIDATED
 
 
 def test_refused_identity_stops_the_run_and_keeps_the_item(
@@ -189,12 +178,12 @@ def test_refused_identity_stops_the_run_and_keeps_the_item(
 ) -> None:
     stage.control(rules=[{"method": "POST", "times": 1, "status": 401}])
     path = write_episode(tmp_path / "episode")
-    item = upload(stage, path)
+    item = upload(stage.settings, path)
 
     assert item.state is State.QUEUED
     assert item.problem is not None
     assert item.problem["status"] == 401
-    assert upload(stage, path).state is State.VALIDATED
+    assert upload(stage.settings, path).state is State.VALIDATED
 
 
 def test_file_that_changed_after_it_was_added_is_never_mixed(
@@ -221,20 +210,20 @@ def test_content_the_cloud_judged_before_is_recognised_by_its_hash(
     stage: StageHandle, tmp_path: Path
 ) -> None:
     path = write_episode(tmp_path / "episode")
-    upload(stage, path)
+    upload(stage.settings, path)
     shutil.rmtree(stage.settings.home / "queue")
     stage.control(settled=True)
-    item = upload(stage, path)
+    item = upload(stage.settings, path)
 
     assert item.state is State.VALIDATED
     assert len([entry for entry in stage.entries() if entry["method"] == "PUT"]) == 1
 
 
 def test_other_content_under_a_judged_id_is_a_conflict(stage: StageHandle, tmp_path: Path) -> None:
-    upload(stage, write_episode(tmp_path / "one"))
+    upload(stage.settings, write_episode(tmp_path / "one"))
     before = stage.objects()
     stage.control(settled=True)
-    item = upload(stage, write_episode(tmp_path / "two"))
+    item = upload(stage.settings, write_episode(tmp_path / "two"))
 
     assert item.state is State.SET_ASIDE
     assert item.problem is not None
@@ -246,16 +235,7 @@ def test_two_processes_with_the_same_episode_upload_it_once(
     stage: StageHandle, tmp_path: Path
 ) -> None:
     path = write_episode(tmp_path / "episode", size=2 * CHUNK)
-    children = []
-    for _ in range(3):
-        child = os.fork()
-        if child == 0:
-            try:
-                os._exit(0 if upload(stage, path).state is State.VALIDATED else 1)
-            finally:
-                os._exit(2)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    codes = upload_in_children(3, stage.settings, path)
 
     assert codes == [0, 0, 0]
     assert len([entry for entry in stage.entries() if entry["method"] == "PUT"]) == 1
@@ -265,7 +245,7 @@ def test_no_secret_reaches_a_log(
     stage: StageHandle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    upload(stage, write_episode(tmp_path / "a"), resumable=True)
+    upload(stage.settings, write_episode(tmp_path / "a"), resumable=True)
 
     assert "HTTP Request: POST" in caplog.text
     for secret in ("X-Goog-Signature", "upload_id", "signature-input"):
@@ -317,7 +297,7 @@ def test_robot_with_a_wrong_clock_learns_the_time_and_uploads(
 ) -> None:
     # Patched because a test cannot set the machine's clock.
     monkeypatch.setattr(transport, "_now", lambda: datetime.now(UTC) + timedelta(hours=hours))
-    item = upload(stage, write_episode(tmp_path / "episode"))
+    item = upload(stage.settings, write_episode(tmp_path / "episode"))
 
     assert item.state is State.VALIDATED
     statuses = [entry["status"] for entry in stage.entries() if "/api/" in entry["path"]]
@@ -328,7 +308,7 @@ def test_robot_with_a_wrong_clock_learns_the_time_and_uploads(
 def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:
     path = write_episode(tmp_path / "episode", size=CHUNK)
     begun = time.monotonic()
-    item = upload(stage, path, rate_bytes_per_s=CHUNK / 0.8)
+    item = upload(stage.settings, path, rate_bytes_per_s=CHUNK / 0.8)
 
     assert item.state is State.VALIDATED
     assert time.monotonic() - begun >= 0.75
@@ -336,7 +316,7 @@ def test_bandwidth_limit_is_kept(stage: StageHandle, tmp_path: Path) -> None:
 
 def test_empty_file_in_a_session_is_stored(stage: StageHandle, tmp_path: Path) -> None:
     folder = write_episode(tmp_path / "episode", size=0)
-    item = upload(stage, folder, packaging=Packaging.FILES, resumable=True)
+    item = upload(stage.settings, folder, packaging=Packaging.FILES, resumable=True)
 
     assert item.state is State.VALIDATED
     assert len(stage.objects()) == 3
