@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from continuon.identifiers import ROBOT_ID
 from continuon.rlds import Report, validate_path
 from product import BUCKET
-from small_episodes import pack
+from small_episodes import SmallEpisode, pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from product import Product, Robot
 
 _EXAMPLES = REPOSITORY / "examples" / "episodes"
+_MADE_HERE = "recorded/either/huge_line"
+"""Too large to be stored: a line of 2 MiB."""
 _ROWS = [
     row
     for row in map(json.loads, (_EXAMPLES / "expected.jsonl").read_text("utf-8").splitlines())
     # A reference is a foreign dataset's own file: no episode.
-    if row["verdict"] != "reference"
+    if row["verdict"] != "reference" and row["path"] != _MADE_HERE
 ]
 _TYPES = {".gz": "application/gzip", ".zip": "application/zip", ".json": "application/json"}
 _AT_ONCE = 4
@@ -67,9 +69,19 @@ def _findings(report: Report) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cloud_reports(product: Product) -> dict[str, Report]:
+def huge_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    files = SmallEpisode().files()
+    line = b'{"action": {"command": [0.1]}, "step_metadata": {"x": "' + b"x" * 2 * 1024**2 + b'"}}'
+    path = tmp_path_factory.mktemp("made") / "huge_line.tar.gz"
+    path.write_bytes(pack({**files, "steps.jsonl": line}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cloud_reports(product: Product, huge_line: Path) -> dict[str, Report]:
     """The report of every example from the cloud, uploaded a few at a time."""
     cases = {row["path"]: _case(_EXAMPLES / row["path"]) for row in _ROWS}
+    cases[_MADE_HERE] = _case(huge_line)
     owner = product.account()
     robots = {robot_id: owner.robot(robot_id) for robot_id in {c.robot_id for c in cases.values()}}
 
@@ -100,3 +112,11 @@ def test_the_cloud_says_what_the_robot_says(
     assert _findings(cloud_reports[row["path"]]) == _findings(offline)
     if row["verdict"] in {"valid", "invalid"}:
         assert offline.verdict == row["verdict"]
+
+
+def test_the_cloud_says_what_the_robot_says_of_a_huge_line(
+    huge_line: Path, cloud_reports: dict[str, Report]
+) -> None:
+    found = _findings(cloud_reports[_MADE_HERE])
+    assert found == _findings(validate_path(huge_line))
+    assert found["problems"][0][0] == "limits.line_size"
