@@ -22,6 +22,9 @@ Headers = list[Header]
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 """The largest request over HTTP/1 that Cloud Run functions take, in bytes."""
 
+_DYING_S = 1.0
+"""How long a process that closed a connection is given to be gone, in seconds."""
+
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -96,6 +99,8 @@ async def forward(
     except _GoneError:
         outcome.status = 499
     except (httpcore.NetworkError, httpcore.ProtocolError):
+        # A dying process may accept one more connection; answer when the next finds another one.
+        await process.gone(_DYING_S)
         await _fail(send, outcome, 502, "the function ended before it answered")
     return outcome
 

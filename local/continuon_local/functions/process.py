@@ -97,12 +97,12 @@ class FunctionProcess:
         """Wait until the process accepts requests; never starts it."""
         await self._ready.wait()
 
-    async def gone(self) -> None:
-        """Wait for the end of a process that has stopped to accept connections."""
+    async def gone(self, within_s: float = STOP_GRACE_S) -> None:
+        """Wait for the end of a process that has closed connections, ``within_s`` at most."""
         process = self._process
         if process is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_GRACE_S)
+                await asyncio.wait_for(process.wait(), within_s)
 
     def kill(self) -> None:
         """End the process at once, as a crash or an out-of-memory kill would."""

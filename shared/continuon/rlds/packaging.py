@@ -74,12 +74,17 @@ def detect_packaging(
 def strip_top_folder(members: Iterable[EpisodeMember]) -> Iterator[EpisodeMember]:
     """Take the one top folder off the names of an archive, and drop folder entries.
 
+    `tar czf episode.tar.gz .` writes every name behind `./`; that one prefix means nothing and is
+    taken off first.
+
     Raises:
         StopReading: A member lies outside the top folder.
     """
     top: str | None = None
     for member in members:
-        path = member.path
+        path = member.path.removeprefix("./")
+        if not path and member.path:
+            continue
         first = path.split("/", 1)[0]
         if top is None and first not in {"", ".", ".."}:
             top = "" if first in _ROOTS else first + "/"

@@ -83,6 +83,10 @@ def test_hostile_tar_member_is_refused(fields: dict[str, object], code: str) -> 
 
 def test_top_folder_is_taken_off_but_only_one() -> None:
     assert validate_bytes(pack_tar(SMALL, top="ep_1/"), Packaging.TAR).problems == []
+    assert validate_bytes(pack_tar(SMALL, top="./"), Packaging.TAR).problems == []
+    assert validate_bytes(pack_tar(SMALL, top="./ep_1/"), Packaging.TAR).problems == []
+    report = validate_bytes(pack_tar(SMALL, top="././"), Packaging.TAR)
+    assert report.verdict == "invalid"
     report = validate_bytes(pack_tar(SMALL, top="a/b/"), Packaging.TAR)
     assert codes.ARCHIVE_MEMBER_UNKNOWN in codes_of(report)
 
