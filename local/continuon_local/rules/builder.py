@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from lark.tree import Meta
 
-__all__ = ["TOO_LARGE_INTEGER", "Builder"]
+__all__ = ["Builder", "is_too_large"]
 
 _RESERVED = frozenset(
     ("match", "allow", "if", "let", "return", "function", "service", "true", "false", "null")
 )
 _CAPTURE = re.compile(r"/\{\s*(\w+)\s*(?:=\s*(\*\*?)\s*)?\}", re.ASCII)
-TOO_LARGE_INTEGER = 1 << 63
+_TOO_LARGE = 1 << 63
 """Fits only with a minus before it."""
 
 
@@ -45,6 +45,12 @@ class _Nested:
         """Refuse what nests too deep."""
         if self.depth > MAX_NESTING:
             raise _error("Expression is too complex to evaluate safely.", self.node.at)
+
+
+def is_too_large(node: Expression) -> bool:
+    """Tell whether a node is the integer 2**63, which fits only with a minus before it."""
+    literal = isinstance(node, nodes.Literal) and isinstance(node.value, int)
+    return literal and node == nodes.Literal(node.at, _TOO_LARGE)
 
 
 def _error(message: str, at: Position) -> RulesError:
@@ -166,8 +172,8 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def prefixed(self, meta: Meta, children: list[Any]) -> _Nested:
         operator, operand = children
-        if operator == "-" and operand.node == nodes.Literal(operand.node.at, TOO_LARGE_INTEGER):
-            return _Nested(nodes.Literal(_at(meta), -TOO_LARGE_INTEGER))
+        if operator == "-" and is_too_large(operand.node):
+            return _Nested(nodes.Literal(_at(meta), -_TOO_LARGE))
         return _Nested(nodes.Unary(_at(meta), str(operator), operand.node), [operand])
 
     def member(self, meta: Meta, children: list[Any]) -> _Nested:
@@ -215,7 +221,7 @@ class Builder(Transformer_NonRecursive[Token, Any]):
 
     def integer(self, meta: Meta, children: list[Token]) -> _Nested:
         text = str(children[0])
-        if len(text) > len(str(TOO_LARGE_INTEGER)) or int(text) > TOO_LARGE_INTEGER:
+        if len(text) > len(str(_TOO_LARGE)) or int(text) > _TOO_LARGE:
             raise _error(f"Invalid number literal {text[:40]}.", _at(meta))
         return _Nested(nodes.Literal(_at(meta), int(text)))
 

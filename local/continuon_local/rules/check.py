@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from continuon_local.rules import nodes
-from continuon_local.rules.builder import TOO_LARGE_INTEGER
+from continuon_local.rules.builder import is_too_large
 from continuon_local.rules.errors import EvaluationError, RulesError
 from continuon_local.rules.functions import FUNCTION_ARITIES, NAMESPACES
 from continuon_local.rules.limits import (
@@ -176,7 +176,7 @@ class _Checker:
             elif isinstance(node, nodes.Variable):
                 if id(node) not in namespaces and not scope.has(node.name):
                     self.warn(f"Invalid variable name: {node.name}.", node.at)
-            elif isinstance(node, nodes.Literal) and node.value == TOO_LARGE_INTEGER:
+            elif isinstance(node, nodes.Literal) and is_too_large(node):
                 _refuse(f"Invalid number literal {node.value!r}.", node.at)
             elif isinstance(node, nodes.TypeTest) and node.type_name not in TYPE_NAMES:
                 _refuse(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["expression_text", "rules_text"]
 
 _INDENT = "  "
+_NUMERIC = "-.0123456789"
 _PRINTABLE_ASCII = range(0x20, 0x7F)
 
 
@@ -64,11 +65,13 @@ def _operand(node: Expression) -> str:
     """Write an operand, in parentheses unless it is as tight as a name."""
     compound = nodes.Unary | nodes.Binary | nodes.Logical | nodes.TypeTest | nodes.Conditional
     text = expression_text(node)
-    is_negative = text.startswith("-")
-    # A float's dot or a path's segment would swallow a member that follows.
-    if isinstance(node, compound | nodes.PathLiteral) or is_negative:
-        return f"({text})"
-    return text
+    return f"({text})" if isinstance(node, compound | nodes.PathLiteral) else text
+
+
+def _target(node: Expression) -> str:
+    """Write what a member or an index is taken of: a number would swallow the dot."""
+    text = _operand(node)
+    return f"({text})" if text[0] in _NUMERIC else text
 
 
 def expression_text(node: Expression) -> str:  # noqa: C901, PLR0911, PLR0912 - one case per node
@@ -97,14 +100,14 @@ def expression_text(node: Expression) -> str:  # noqa: C901, PLR0911, PLR0912 - 
         case nodes.Conditional(_, condition, one, two):
             return f"{_operand(condition)} ? {_operand(one)} : {_operand(two)}"
         case nodes.Member(_, target, name):
-            return f"{_operand(target)}.{name}"
+            return f"{_target(target)}.{name}"
         case nodes.Index(_, target, key):
-            return f"{_operand(target)}[{expression_text(key)}]"
+            return f"{_target(target)}[{expression_text(key)}]"
         case nodes.Slice(_, target, start, end):
             ends = (_operand(one) if one else "" for one in (start, end))
-            return f"{_operand(target)}[{':'.join(ends)}]"
+            return f"{_target(target)}[{':'.join(ends)}]"
         case nodes.Call(_, target, name, arguments):
-            prefix = f"{_operand(target)}." if target else ""
+            prefix = f"{_target(target)}." if target else ""
             return f"{prefix}{name}({_joined(arguments)})"
 
 
