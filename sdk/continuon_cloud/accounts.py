@@ -12,6 +12,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -190,7 +191,7 @@ class Accounts:
             ) from error
         host = config.get("authEmulatorHost")
         if host:
-            return _emulator(str(host), key)
+            return _emulator(_on_this_machine(str(host)), key)
         return _Endpoints(
             "https://identitytoolkit.googleapis.com/v1",
             "https://securetoken.googleapis.com/v1",
@@ -210,6 +211,21 @@ class Accounts:
         if response.is_success and isinstance(answer, dict):
             return answer
         raise _refused(response.status_code, answer)
+
+
+def _on_this_machine(host: str) -> str:
+    """Let a site name a sign-in service on this machine only: a password is about to go there.
+
+    Raises:
+        SettingsError: ``host`` is another machine.
+    """
+    if urlsplit(f"//{host}").hostname in {"127.0.0.1", "::1", "localhost"}:
+        return host
+    raise SettingsError(
+        "the site names a sign-in service on another machine",
+        code="settings.foreign_auth",
+        hint="Set FIREBASE_AUTH_EMULATOR_HOST yourself if you trust it.",
+    )
 
 
 def _emulator(host: str, key: str) -> _Endpoints:
