@@ -18,9 +18,8 @@ from continuon_local.rules.symbolic import (
     UNKNOWN,
     SymbolicMap,
     Unknown,
-    decide,
-    decide_call,
-    decide_type,
+    proves,
+    proves_call,
 )
 from continuon_local.rules.trace import TraceEntry, describe
 from continuon_local.rules.values import BoundSegment, Path, Value, type_name
@@ -154,8 +153,7 @@ class Evaluator:
     def _binary(self, node: nodes.Binary, scope: Scope) -> Value:
         left, right = self._evaluate(node.left, scope), self._evaluate(node.right, scope)
         if _symbolic(left, right):
-            decided = decide(node.operator, left, right)
-            return UNKNOWN if decided is None else decided
+            return True if proves(node.operator, left, right) else UNKNOWN
         return binary(node.operator, left, right)
 
     def _logical(self, node: nodes.Logical, scope: Scope) -> Value:
@@ -196,8 +194,8 @@ class Evaluator:
     def _type_test(self, node: nodes.TypeTest, scope: Scope) -> Value:
         value = self._evaluate(node.operand, scope)
         if isinstance(value, Unknown | SymbolicMap):
-            decided = decide_type(value, node.type_name)
-            return UNKNOWN if decided is None else decided
+            is_map = isinstance(value, SymbolicMap) and node.type_name == "map"
+            return True if is_map else UNKNOWN
         return is_type(value, node.type_name)
 
     def _member(self, node: nodes.Member, scope: Scope) -> Value:
@@ -232,7 +230,7 @@ class Evaluator:
         value = self._evaluate(target, scope)
         arguments = self._arguments(node, scope)
         if _symbolic(value, *arguments):
-            return decide_call(value, node.name, arguments)
+            return proves_call(value, node.name, arguments)
         return call_method(value, node.name, arguments)
 
     def _arguments(self, node: nodes.Call, scope: Scope) -> list[Value]:

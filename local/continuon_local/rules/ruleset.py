@@ -45,11 +45,12 @@ class RulesRequest:
         service: ``cloud.firestore`` or ``firebase.storage``.
         method: ``get``, ``list``, ``create``, ``update`` or ``delete``.
         path: The segments that ``match`` statements match: ``databases, D, documents, ...`` or
-            ``b, BUCKET, o, ...``. Of a query the last is ``UNKNOWN``.
+            ``b, BUCKET, o, ...``. Of a query the last is ``UNKNOWN``, and ``request.path`` is what
+            comes before.
         time: When the request came.
         auth: ``{"uid": ..., "token": {...}}``, None for a caller that is not signed in.
         resource: What is there now, None for nothing.
-        new_resource: What would be there afterwards; ABSENT for reads and deletions.
+        new_resource: What would be there afterwards, None for a deletion; ABSENT for reads.
         query: ``limit``, ``offset`` and ``orderBy`` of a query, otherwise ABSENT.
     """
 
@@ -64,11 +65,12 @@ class RulesRequest:
 
     def value(self) -> dict[str, Any]:
         """Return what rules see as ``request``."""
-        known = all(isinstance(segment, str) for segment in self.path)
+        path = self.path[:-1] if self.method == "list" else self.path
+        known = all(isinstance(segment, str) for segment in path)
         fields = {
             "auth": self.auth,
             "method": self.method,
-            "path": Path(self.path) if known else UNKNOWN,
+            "path": Path(path) if known else UNKNOWN,
             "time": self.time,
             "resource": self.new_resource,
             "query": self.query,

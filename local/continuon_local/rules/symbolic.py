@@ -4,9 +4,13 @@ A list is allowed only when the rules hold for every document that the query cou
 Such a document is a :class:`SymbolicMap`: the fields that the query pins to one value have that
 value, all others are :class:`Unknown`, perhaps with facts such as "greater than 5".
 
-Logic has three values then. An operation on something unknown is unknown, unless facts decide it;
+Logic has three values then. An operation on something unknown is unknown, unless facts prove it;
 ``false && unknown`` is false and ``true || unknown`` is true; and only a condition that is
 definitely true grants. So nothing is allowed that a full analysis would refuse.
+
+Facts prove, they never disprove: with ``n > 5`` in the query ``n != 2`` is true, ``!(n == 2)`` is
+unknown. This is what Google's evaluator does. Where it takes a field without a filter for missing
+(``!('other' in resource.data)`` is true there), this one says unknown.
 """
 
 from __future__ import annotations
@@ -23,13 +27,11 @@ __all__ = [
     "Fact",
     "SymbolicMap",
     "Unknown",
-    "decide",
-    "decide_call",
-    "decide_type",
+    "proves",
+    "proves_call",
 ]
 
-_ORDERED = ("<", "<=", ">", ">=")
-_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Fact:
     """One thing that a query's filter says of a field.
 
     Attributes:
-        operator: ``==``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``contains`` (of a list).
+        operator: ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``contains`` (of a list), or ``key`` (of the
+            keys of a map).
         value: A number, string or other plain value; not a list or map.
     """
 
@@ -70,42 +73,48 @@ UNKNOWN_SEGMENTS = object()
 """In a path: any number of segments, none included."""
 
 
-def decide(operator: str, left: Any, right: Any) -> bool | None:
-    """Return what facts say of ``left operator right``, None when they do not decide it.
+def proves(operator: str, left: Any, right: Any) -> bool:
+    """Tell whether facts prove ``left operator right``.
 
     Args:
-        operator: A comparison, an equality or ``in``.
+        operator: Of two operands.
         left: A value, perhaps unknown or symbolic.
         right: The same.
     """
     if operator == "in":
-        return _decide_in(left, right)
-    if isinstance(right, Unknown) and not isinstance(left, Unknown):
-        left, right, operator = right, left, _FLIPPED.get(operator, operator)
+        return _proves_in(left, right)
     if isinstance(left, SymbolicMap) or isinstance(right, SymbolicMap):
-        return _decide_presence(operator, left, right)
+        # A document of a query's result exists, so it is not null.
+        return operator == "!=" and (left is None or right is None)
+    if isinstance(right, Unknown) and not isinstance(left, Unknown):
+        left, right, operator = right, left, _FLIPPED.get(operator, "")
     if not isinstance(left, Unknown) or isinstance(right, Unknown):
-        return None
-    answers = {_decide_fact(fact, operator, right) for fact in left.facts} - {None}
-    return answers.pop() if len(answers) == 1 else None
+        return False
+    return any(_proves_fact(fact, operator, right) for fact in left.facts)
 
 
-def _decide_presence(operator: str, left: Any, right: Any) -> bool | None:
-    """A document of a query's result exists, so it is not null."""
-    if left is None or right is None:
-        return {"==": False, "!=": True}.get(operator)
-    return None
+def proves_call(target: Any, name: str, arguments: list[Any]) -> Any:
+    """Return what is known of ``target.name(arguments)``, :data:`UNKNOWN` for most."""
+    if isinstance(target, SymbolicMap) and name == "keys" and not arguments:
+        return Unknown(tuple(Fact("key", field) for field in target.fields))
+    if isinstance(target, SymbolicMap) and name == "get" and len(arguments) > 1:
+        key = arguments[0]
+        return target.fields.get(key, UNKNOWN) if isinstance(key, str) else UNKNOWN
+    if isinstance(target, Unknown) and len(arguments) == 1 and isinstance(arguments[0], list):
+        held = [_proves_in(item, target) for item in arguments[0]]
+        keys = all(fact.operator == "key" for fact in target.facts)
+        if (name == "hasAny" and any(held)) or (name == "hasAll" and keys and held and all(held)):
+            return True
+    return UNKNOWN
 
 
-def _decide_in(left: Any, right: Any) -> bool | None:
+def _proves_in(left: Any, right: Any) -> bool:
     if isinstance(right, SymbolicMap):
-        return True if isinstance(left, str) and left in right.fields else None
-    if isinstance(right, Unknown):
-        contained = any(
-            fact.operator == "contains" and _compare(fact.value, left) == 0 for fact in right.facts
-        )
-        return True if contained else None
-    return None
+        return isinstance(left, str) and left in right.fields
+    return isinstance(right, Unknown) and any(
+        fact.operator in {"contains", "key"} and _compare(fact.value, left) == 0
+        for fact in right.facts
+    )
 
 
 def _family(value: Any) -> str:
@@ -116,15 +125,13 @@ def _family(value: Any) -> str:
 
 def _compare(one: Any, other: Any) -> int | None:
     """Compare two values of one ordered family; None for others and for NaN."""
-    if isinstance(one, Unknown | SymbolicMap) or isinstance(other, Unknown | SymbolicMap):
-        return None
-    if _family(one) != _family(other):
+    family = _family(one)
+    if family in {"Unknown", "SymbolicMap"} or family != _family(other):
         return None
     if one == other:
         return 0
-    family = _family(one)
     if family == "str":
-        one, other = one.encode("utf-16-be", "replace"), other.encode("utf-16-be", "replace")
+        one, other = (text.encode("utf-16-be", "surrogatepass") for text in (one, other))
     elif family in {"Timestamp", "Duration"}:
         one, other = one.nanos, other.nanos
     elif family not in {"number", "bytes"}:
@@ -134,72 +141,22 @@ def _compare(one: Any, other: Any) -> int | None:
     return 1 if one > other else None
 
 
-def _decide_fact(fact: Fact, operator: str, value: Any) -> bool | None:
-    """Given ``x fact.operator fact.value``, is ``x operator value``?"""
-    if operator not in {"==", "!=", *_ORDERED}:
-        return None
+def _proves_fact(fact: Fact, operator: str, value: Any) -> bool:
+    """Given ``x fact.operator fact.value``, is ``x operator value`` certain?"""
     order = _compare(fact.value, value)
-    if fact.operator == "!=":
-        known = order == 0 and operator in {"==", "!="}
-        return operator == "!=" if known else None
-    if fact.operator == "contains" or order is None:
-        return None
-    return _decide_bound(fact.operator, order, operator)
+    if order is None:
+        return False
+    if fact.operator in {"<", "<="}:
+        # The mirror image of a lower bound.
+        return _proves_above(_FLIPPED[fact.operator], -order, _FLIPPED.get(operator, ""))
+    if fact.operator in {">", ">="}:
+        return _proves_above(fact.operator, order, operator)
+    return fact.operator == "!=" and operator == "!=" and order == 0
 
 
-def _decide_bound(bound: str, order: int, operator: str) -> bool | None:
-    """Given ``x bound b`` and how ``b`` compares with ``v``, is ``x operator v``?"""
-    possible = _possible_orders(bound, order)
-    results = {_holds(operator, sign) for sign in possible}
-    return results.pop() if len(results) == 1 else None
-
-
-def _possible_orders(bound: str, order: int) -> set[int]:
-    """Return the signs that comparing ``x`` with ``v`` may have."""
-    if bound == "==":
-        return {order}
-    if bound in {"<", "<="}:
-        return {1: {-1, 0, 1}, -1: {-1}, 0: {-1} if bound == "<" else {-1, 0}}[order]
-    return {-1: {-1, 0, 1}, 1: {1}, 0: {1} if bound == ">" else {0, 1}}[order]
-
-
-def _holds(operator: str, sign: int) -> bool:
-    return {
-        "==": sign == 0,
-        "!=": sign != 0,
-        "<": sign < 0,
-        "<=": sign <= 0,
-        ">": sign > 0,
-        ">=": sign >= 0,
-    }[operator]
-
-
-_TYPE_OF_FAMILY = {
-    "str": "string",
-    "number": "number",
-    "bytes": "bytes",
-    "Timestamp": "timestamp",
-}
-
-
-def decide_type(value: Unknown | SymbolicMap, name: str) -> bool | None:
-    """Return what is known of ``value is name``; None when it is not decided.
-
-    A filter with an order or an equality returns values of the type it compares with.
-    """
-    if isinstance(value, SymbolicMap):
-        return name == "map"
-    families = {_family(fact.value) for fact in value.facts if fact.operator in {"==", *_ORDERED}}
-    return True if name in {_TYPE_OF_FAMILY.get(family) for family in families} else None
-
-
-def decide_call(target: Any, name: str, arguments: list[Any]) -> Any:
-    """Return what is known of ``target.name(arguments)``, :data:`UNKNOWN` for most."""
-    if isinstance(target, SymbolicMap) and name == "get" and len(arguments) > 1:
-        key = arguments[0]
-        return target.fields.get(key, UNKNOWN) if isinstance(key, str) else UNKNOWN
-    if isinstance(target, Unknown) and arguments and isinstance(arguments[0], list):
-        held = [decide("in", item, target) is True for item in arguments[0]]
-        if (name == "hasAny" and any(held)) or (name == "hasAll" and held and all(held)):
-            return True
-    return UNKNOWN
+def _proves_above(bound: str, order: int, operator: str) -> bool:
+    """Given ``x bound b`` and how ``b`` compares with ``v``, is ``x operator v`` certain?"""
+    above = order > 0 or (order == 0 and bound == ">")
+    if operator in {">", "!="}:
+        return above
+    return operator == ">=" and (above or order == 0)
