@@ -204,7 +204,13 @@ async def take(
     try:
         with firestore_errors():
             result = await reference.update({field: new_record}, option=option, **RPC)
+        update_time: Any = result.update_time
     except (exceptions.FailedPrecondition, exceptions.NotFound):
-        # Someone wrote first, or deleted the document: who comes back will see which.
-        return InProgress(until)
-    return Lease(reference, field, key, token, attempt, until, result.update_time, snapshot)
+        # Someone wrote first, or deleted the document: who comes back will see which. Or our own
+        # write arrived, its answer was lost, and the client repeated it.
+        with firestore_errors():
+            found = await reference.get(**RPC)
+        if ((found.to_dict() or {}).get(field) or {}).get("token") != token:
+            return InProgress(until)
+        update_time = found.update_time
+    return Lease(reference, field, key, token, attempt, until, update_time, snapshot)
