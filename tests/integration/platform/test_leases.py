@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from google.cloud.firestore import AsyncDocumentReference
 
 from continuon.platform.leases import (
     Completed,
@@ -16,9 +17,6 @@ from continuon.platform.leases import (
     released_on_error,
     take,
 )
-
-if TYPE_CHECKING:
-    from google.cloud.firestore import AsyncDocumentReference
 
 NOW = datetime(2026, 1, 4, 12, 0, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -62,6 +60,27 @@ async def test_of_eight_workers_one_gets_the_work(reference: AsyncDocumentRefere
     record = (await fields(reference))["ingest"]
     assert record["token"] == leases[0].token
     assert record["attempt"] == 1
+
+
+async def test_a_lease_whose_answer_was_lost_is_held_all_the_same(
+    reference: AsyncDocumentReference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await reference.get()
+    update = AsyncDocumentReference.update
+
+    async def repeated(*arguments: Any, **options: Any) -> Any:
+        # What the client does when the connection breaks after the service has written.
+        await update(*arguments, **options)
+        return await update(*arguments, **options)
+
+    monkeypatch.setattr(AsyncDocumentReference, "update", repeated)
+    lease = await take(
+        reference, field="ingest", key="k", lease_for=LEASE, now=NOW, snapshot=snapshot
+    )
+    monkeypatch.undo()
+    assert isinstance(lease, Lease)
+    await lease.write({"status": "validated"}, completed=True)
+    assert (await fields(reference))["status"] == "validated"
 
 
 async def test_workers_that_come_while_it_is_done_are_told_until_when(
