@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,7 +66,7 @@ class _Stage:
             for blob in versions
             if f"/{episode_id}/" in blob.name
         )
-        text = repr(sorted(stable.items())).replace(episode_id, "ID")
+        text = json.dumps(stable, sort_keys=True, default=str).replace(episode_id, "ID")
         return {"document": text, "objects": objects}
 
 
