@@ -39,9 +39,6 @@ _PUBLIC_HOST = "storage.googleapis.com"
 
 _CLIENT_GONE = 499
 
-# Customer-supplied and customer-managed keys, of the object and of the source of a copy.
-_ENCRYPTION_HEADERS = ("x-goog-encryption-", "x-goog-copy-source-encryption-")
-
 
 def create_app(engine: Engine) -> ASGIApp:
     """Return the ASGI application.
@@ -106,17 +103,9 @@ def _check_administrator(call: Call) -> None:
 
 
 def _refuse_unenforced(call: Call) -> None:
-    """Say so where a request asks for a protection or a publicity that would not be there."""
-    for header in call.headers:
-        if header.startswith(_ENCRYPTION_HEADERS):
-            raise not_implemented(f"The header {header}")
-    if call.parameters.get("kmsKeyName"):
+    """Say so where a request asks for a protection that would not be there."""
+    if call.parameters.get("kmsKeyName") or call.parameters.get("destinationKmsKeyName"):
         raise not_implemented("The parameter kmsKeyName")
-    for name, value in call.parameters.items():
-        if name.lower().endswith("predefinedacl") and "public" in value.lower():
-            raise not_implemented(f"The parameter {name}={value}")
-    if "public" in call.headers.get("x-goog-acl", ""):
-        raise not_implemented("A public x-goog-acl")
 
 
 def _cors_rules(call: Call, bucket: str) -> list[dict[str, Any]]:

@@ -3,102 +3,75 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.database import transaction
-from continuon_local.storage.errors import StorageError, bucket_not_found, invalid, not_implemented
+from continuon_local.storage import acl
+from continuon_local.storage.bucket_fields import complete, settable
+from continuon_local.storage.errors import StorageError, bucket_not_found, invalid
+from continuon_local.storage.policies import legacy_entries
 from continuon_local.storage.preconditions import NO_CONDITIONS, Preconditions
 from continuon_local.storage.records import BucketRecord, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from continuon_local.clock import Clock
     from continuon_local.storage.store import Store
 
-__all__ = ["Buckets"]
+__all__ = ["NO_LISTS", "Buckets", "PredefinedLists"]
 
 # https://cloud.google.com/storage/docs/buckets#naming; dots allow up to 222 characters.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
-_SETTABLE: dict[str, type] = {
-    "cors": list,
-    "iamConfiguration": dict,
-    "labels": dict,
-    "lifecycle": dict,
-    "location": str,
-    "logging": dict,
-    "rpo": str,
-    "storageClass": str,
-    "versioning": dict,
-    "website": dict,
-}
-_CORS_LISTS = ("origin", "method", "responseHeader")
-
-# What a client may send back because the service sent it; without effect.
-_OUTPUT_ONLY = frozenset(
-    {
-        "etag",
-        "generation",
-        "id",
-        "kind",
-        "locationType",
-        "metageneration",
-        "name",
-        "projectNumber",
-        "selfLink",
-        "timeCreated",
-        "updated",
-    }
-)
-
-_DUAL_REGIONS = frozenset({"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"})
-_MULTI_REGIONS = frozenset({"ASIA", "EU", "US"})
+_LISTS = frozenset({"acl", "defaultObjectAcl"})
 
 
-def _settable(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an owner may set; what would have to be enforced and is not, is refused."""
-    for name, value in body.items():
-        if name not in _OUTPUT_ONLY | _SETTABLE.keys() and _asks_something(value):
-            raise not_implemented(f"Bucket field {name}")
-        if value is not None and not isinstance(value, _SETTABLE.get(name, object)):
-            raise invalid(f"Invalid value for {name}")
-    _check_cors(body.get("cors") or [])
-    access = body.get("iamConfiguration") or {}
-    if access.get("publicAccessPrevention") not in {None, "inherited", "unspecified"}:
-        raise not_implemented("Bucket field iamConfiguration.publicAccessPrevention")
-    fields = {name: value for name, value in body.items() if name not in _OUTPUT_ONLY}
-    if fields.get("location"):
-        location = str(fields["location"]).upper()
-        fields |= {"location": location, "locationType": _location_type(location)}
-    return fields
+@dataclass(frozen=True, kw_only=True)
+class PredefinedLists:
+    """The predefined access control lists that a request names; None is "not named"."""
+
+    of_bucket: str | None = None
+    of_objects: str | None = None
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> PredefinedLists:
+        """Read ``predefinedAcl`` and ``predefinedDefaultObjectAcl``."""
+        return cls(
+            of_bucket=parameters.get("predefinedAcl"),
+            of_objects=parameters.get("predefinedDefaultObjectAcl"),
+        )
 
 
-def _check_cors(rules: list[Any]) -> None:
-    for rule in rules:
-        if not isinstance(rule, dict):
-            raise invalid("Invalid value for cors")
-        texts = [rule.get(name) or [] for name in _CORS_LISTS]
-        if not all(isinstance(part, list) and _all_texts(part) for part in texts):
-            raise invalid("Invalid value for cors")
+NO_LISTS = PredefinedLists()
 
 
-def _all_texts(values: list[Any]) -> bool:
-    return all(isinstance(value, str) and value.isascii() for value in values)
+def _check_lists(bucket: BucketRecord) -> None:
+    if acl.is_uniform(bucket):
+        message = (
+            "Cannot use ACL API to update bucket policy when uniform bucket-level access is"
+            " enabled."
+        )
+        raise invalid(message)
 
 
-def _asks_something(value: object) -> bool:
-    """Say whether a value differs from "off": false, zero, empty or nothing, at any depth."""
-    if isinstance(value, dict):
-        return any(_asks_something(inner) for inner in value.values())
-    return value not in (None, False, 0, "", "0", [])
-
-
-def _location_type(location: str) -> str:
-    if location in _DUAL_REGIONS:
-        return "dual-region"
-    return "multi-region" if location in _MULTI_REGIONS else "region"
+def _set_lists(
+    fields: dict[str, Any], stated: Mapping[str, Any], lists: PredefinedLists, project_id: str
+) -> None:
+    """Complete both lists: predefined ones win, then what is stated, then Google's defaults."""
+    for field, name, of_bucket in (
+        ("acl", lists.of_bucket, True),
+        ("defaultObjectAcl", lists.of_objects, False),
+    ):
+        if name is not None:
+            fields[field] = acl.predefined(name, project_id, of_bucket=of_bucket)
+        elif field not in fields or stated.get(field, ()) is None:
+            fields[field] = acl.predefined("projectPrivate", project_id, of_bucket=of_bucket)
+    owners = acl.predefined("private", project_id, of_bucket=True)
+    # The owner of a bucket cannot be locked out of it.
+    known = {entry["entity"]: entry for entry in [*fields["acl"], *owners]}
+    fields["acl"] = list(known.values())
 
 
 class Buckets:
@@ -107,6 +80,8 @@ class Buckets:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        # Run inside the transaction that deletes a bucket: what else belongs to it goes as well.
+        self.on_delete: list[Callable[[str], object]] = []
 
     def get(self, name: str, conditions: Preconditions = NO_CONDITIONS) -> BucketRecord:
         """Return a bucket.
@@ -120,7 +95,15 @@ class Buckets:
         conditions.check_bucket(bucket)
         return bucket
 
-    def create(self, name: str, project_id: str, body: Mapping[str, Any]) -> BucketRecord:
+    def create(
+        self,
+        name: str,
+        project_id: str,
+        body: Mapping[str, Any],
+        *,
+        lists: PredefinedLists = NO_LISTS,
+        object_retention: bool = False,
+    ) -> BucketRecord:
         """Create a bucket.
 
         Raises:
@@ -128,14 +111,18 @@ class Buckets:
         """
         if not _NAME.fullmatch(name):
             raise invalid(f"Invalid bucket name: '{name}'", code="InvalidBucketName")
-        fields = _settable(body)
+        now = self._clock.now()
+        fields = complete({}, settable(body), now, replace_all=False)
+        stated = lists != NO_LISTS or _LISTS & fields.keys()
+        _set_lists(fields, {}, lists, project_id)
+        if object_retention:
+            fields["objectRetention"] = {"mode": "Enabled"}
         with transaction(self._store.connection):
             if self._store.bucket(name) is not None:
                 message = (
                     "Your previous request to create the named bucket succeeded and you own it."
                 )
                 raise StorageError(409, "conflict", "BucketAlreadyOwnedByYou", message)
-            now = self._clock.now()
             bucket = BucketRecord(
                 name=name,
                 project_id=project_id,
@@ -145,29 +132,95 @@ class Buckets:
                 updated=timestamp(now),
                 fields=fields,
             )
+            if stated:
+                _check_lists(bucket)
+                acl.check_publicity(bucket, [*fields["acl"], *fields["defaultObjectAcl"]])
             self._store.put_bucket(bucket)
         return bucket
 
     def change(
-        self, name: str, body: Mapping[str, Any], conditions: Preconditions, *, replace_all: bool
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        conditions: Preconditions,
+        *,
+        replace_all: bool,
+        lists: PredefinedLists = NO_LISTS,
     ) -> BucketRecord:
         """Merge ``body`` into a bucket, or replace what was set where ``replace_all``.
 
         Raises:
-            StorageError: It does not exist (404), or a precondition does not hold (412).
+            StorageError: It does not exist (404), a precondition does not hold (412), or the
+                change is not allowed (400, 403, 412).
         """
-        changes = _settable(body)
+        changes = settable(body)
         with transaction(self._store.connection):
             bucket = self.get(name, conditions)
-            fields = changes if replace_all else merge_patch(bucket.fields, changes)
-            updated = replace(
-                bucket,
-                fields=fields,
-                metageneration=bucket.metageneration + 1,
-                updated=timestamp(self._clock.now()),
-            )
-            self._store.put_bucket(updated)
+            fields = complete(bucket.fields, changes, self._clock.now(), replace_all=replace_all)
+            updated = self._put(bucket, fields)
+            if lists != NO_LISTS or _LISTS & changes.keys():
+                _check_lists(updated)
+                _set_lists(fields, changes, lists, bucket.project_id)
+                acl.check_publicity(updated, [*fields["acl"], *fields["defaultObjectAcl"]])
+                self._store.put_bucket(updated)
         return updated
+
+    def _put(self, bucket: BucketRecord, fields: dict[str, Any]) -> BucketRecord:
+        updated = replace(
+            bucket,
+            fields=fields,
+            metageneration=bucket.metageneration + 1,
+            updated=timestamp(self._clock.now()),
+        )
+        self._store.put_bucket(updated)
+        return updated
+
+    def set_entries(
+        self, name: str, field: str, entries: acl.Entries, conditions: Preconditions
+    ) -> BucketRecord:
+        """Replace one access control list: ``field`` is ``acl`` or ``defaultObjectAcl``.
+
+        Raises:
+            StorageError: It does not exist (404), a precondition does not hold (412), or the
+                bucket has no lists or may not be public (400, 412).
+        """
+        with transaction(self._store.connection):
+            bucket = self.get(name, conditions)
+            _check_lists(bucket)
+            acl.check_publicity(bucket, entries)
+            return self._put(bucket, {**bucket.fields, field: entries})
+
+    def set_policy(self, name: str, bindings: list[dict[str, Any]]) -> BucketRecord:
+        """Replace the role bindings of a bucket; legacy roles become its access control list.
+
+        Raises:
+            StorageError: It does not exist (404).
+        """
+        with transaction(self._store.connection):
+            bucket = self.get(name)
+            fields = {**bucket.fields, "iamBindings": bindings}
+            if not acl.is_uniform(bucket):
+                fields["acl"] = legacy_entries(bucket, bindings)
+                _set_lists(fields, {}, NO_LISTS, bucket.project_id)
+            return self._put(bucket, fields)
+
+    def lock_retention(self, name: str, conditions: Preconditions) -> BucketRecord:
+        """Make the retention policy permanent.
+
+        Raises:
+            StorageError: It does not exist (404), a precondition does not hold (412), or there
+                is no policy to lock (400).
+        """
+        if conditions.metageneration_match is None:
+            raise invalid("Required parameter: ifMetagenerationMatch", reason="required")
+        with transaction(self._store.connection):
+            bucket = self.get(name, conditions)
+            policy = bucket.fields.get("retentionPolicy")
+            if not policy:
+                raise invalid("The bucket has no retention policy to lock.")
+            return self._put(
+                bucket, {**bucket.fields, "retentionPolicy": {**policy, "isLocked": True}}
+            )
 
     def delete(self, name: str, conditions: Preconditions) -> None:
         """Delete an empty bucket.
@@ -182,17 +235,5 @@ class Buckets:
                 message = "The bucket you tried to delete is not empty."
                 raise StorageError(409, "conflict", "BucketNotEmpty", message)
             self._store.delete_bucket(name)
-
-
-def merge_patch(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``target`` with ``patch`` merged as RFC 7396 says: null removes a member."""
-    result = dict(target)
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            nested = result.get(name)
-            result[name] = merge_patch(nested if isinstance(nested, dict) else {}, value)
-        else:
-            result[name] = value
-    return result
+            for hook in self.on_delete:
+                hook(name)

@@ -64,6 +64,11 @@ class Call:
         """The query parameters; a plus sign is a space, as forms and most clients write it."""
         return dict(parse_qsl(self.raw_query, keep_blank_values=True))
 
+    def query_values(self, name: str) -> list[str]:
+        """Return every value of a query parameter that may be repeated."""
+        pairs = parse_qsl(self.raw_query, keep_blank_values=True)
+        return [value for known, value in pairs if known == name]
+
     @cached_property
     def headers(self) -> dict[str, str]:
         """The headers by lower-case name; values are UTF-8, repeated ones joined with commas."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from continuon_local.storage.acl import is_uniform
 from continuon_local.storage.bodies import Digests
 from continuon_local.storage.call import parse_generation
+from continuon_local.storage.encryption import check_read, customer_key
 from continuon_local.storage.errors import invalid
-from continuon_local.storage.fields import settable_fields
+from continuon_local.storage.object_changes import copied_fields, requested_fields
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions
 
@@ -32,18 +34,19 @@ async def copy(call: Call, source: _Key, target: _Key) -> ObjectRecord:
         StorageError: A precondition on either side does not hold (412, 304), or one of them
             does not exist (404).
     """
-    overrides = settable_fields(await call.json())
+    overrides = requested_fields(call, target[0], await call.json())
     conditions = Preconditions.from_parameters(call.parameters)
     source_conditions = Preconditions.from_parameters(call.parameters, "ifSource")
     generation = call.generation("sourceGeneration")
     # No await between the look-up and the transaction: the source cannot change in between.
     record = call.engine.objects.get(*source, generation, source_conditions)
+    check_read(record, customer_key(call.headers, source=True))
     new = NewObject(
         bucket=target[0],
         name=target[1],
         body_id=record.body_id,
         digests=Digests(size=record.size, md5=record.md5, crc32c=record.crc32c),
-        fields={**record.fields, **overrides},
+        fields=copied_fields(record, overrides),
         conditions=conditions,
         component_count=record.component_count,
     )
@@ -66,12 +69,20 @@ async def move(call: Call, bucket: str, source: str, target: str) -> ObjectRecor
         name=target,
         body_id=record.body_id,
         digests=Digests(size=record.size, md5=record.md5, crc32c=record.crc32c),
-        fields=record.fields,
+        fields=_moved_fields(call, record),
         conditions=Preconditions.from_parameters(call.parameters),
         component_count=record.component_count,
         replaces=[record],
     )
     return await call.engine.objects.create(new)
+
+
+def _moved_fields(call: Call, record: ObjectRecord) -> dict[str, Any]:
+    """Return the fields of an object that only gets another name."""
+    kept = {"storageClass", "customerEncryption"}
+    if not is_uniform(call.engine.objects.bucket(record.bucket)):
+        kept.add("acl")
+    return copied_fields(record, {k: v for k, v in record.fields.items() if k in kept})
 
 
 async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
@@ -83,7 +94,8 @@ async def compose(call: Call, bucket: str, name: str) -> ObjectRecord:
     """
     body = await call.json()
     destination = body.get("destination") or {}
-    fields = settable_fields(destination) if isinstance(destination, dict) else {}
+    stated = destination if isinstance(destination, dict) else {}
+    fields = requested_fields(call, bucket, stated)
     conditions = Preconditions.from_parameters(call.parameters)
     engine = call.engine
     engine.objects.check_may_write(bucket, name, conditions)
@@ -131,4 +143,5 @@ def _source(call: Call, bucket: str, entry: Mapping[str, Any]) -> ObjectRecord:
         parse_generation("generation", None if generation is None else str(generation)),
     )
     Preconditions.from_parameters(stated).check_write(record)
+    check_read(record, customer_key(call.headers))
     return record

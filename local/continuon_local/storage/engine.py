@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 from continuon_local.events.outbox import Outbox
 from continuon_local.storage.bodies import Bodies
 from continuon_local.storage.buckets import Buckets
+from continuon_local.storage.folders import Folders
+from continuon_local.storage.hmac_keys import HmacKeys
+from continuon_local.storage.notices import Notices
 from continuon_local.storage.objects import Objects
+from continuon_local.storage.pubsub_bridge import PubSubBridge
 from continuon_local.storage.resumable import Sessions
 from continuon_local.storage.store import Store
+from continuon_local.storage.versions import Versions
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +40,11 @@ class Engine:
     sessions: Sessions
     outbox: Outbox
     accounts: Accounts
+    notices: Notices
+    pubsub: PubSubBridge
+    folders: Folders
+    hmac_keys: HmacKeys
+    versions: Versions
 
     @property
     def meter(self) -> Meter:
@@ -54,16 +64,30 @@ class Engine:
         outbox = Outbox(connection)
         store = Store(connection)
         bodies = Bodies(folder, durable=context.data_dir is not None)
-        objects = Objects(store, bodies, outbox, clock)
+        notices = Notices(connection)
+        bridge = PubSubBridge(notices)
+        outbox.subscribe(bridge.notify)
+        versions = Versions(store, outbox, notices)
+        objects = Objects(store, bodies, outbox, versions, clock)
+        folders = Folders(connection, clock)
+        buckets = Buckets(store, clock)
+        buckets.on_delete += [notices.forget_bucket, folders.forget_bucket]
+        # The files of what could have been restored go with the next sweep.
+        buckets.on_delete.append(store.drop_bucket_soft_deleted)
         sessions = Sessions(connection, bodies, objects, clock)
         bodies.prepare(store.body_ids() | sessions.body_ids())
         return cls(
             context=context,
             store=store,
             bodies=bodies,
-            buckets=Buckets(store, clock),
+            buckets=buckets,
             objects=objects,
             sessions=sessions,
             accounts=accounts,
             outbox=outbox,
+            notices=notices,
+            pubsub=bridge,
+            folders=folders,
+            hmac_keys=HmacKeys(connection, clock),
+            versions=versions,
         )

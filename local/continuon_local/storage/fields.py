@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from continuon_local.storage.errors import StorageError, invalid
+from continuon_local.storage import acl
+from continuon_local.storage.contexts import parse_contexts
+from continuon_local.storage.errors import invalid, not_implemented
+from continuon_local.storage.protection import parse_retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +20,7 @@ _MAX_NAME_BYTES = 1024
 # https://cloud.google.com/storage/quotas#objects: custom metadata of one object, keys and values.
 _MAX_METADATA_BYTES = 8 << 10
 
-_SETTABLE = frozenset(
+_TEXTS = frozenset(
     {
         "cacheControl",
         "contentDisposition",
@@ -25,13 +28,11 @@ _SETTABLE = frozenset(
         "contentLanguage",
         "contentType",
         "customTime",
-        "metadata",
         "storageClass",
     }
 )
-
-# What the local cloud would have to enforce and does not.
-_UNENFORCED = frozenset({"eventBasedHold", "temporaryHold", "retention", "kmsKeyName", "contexts"})
+_HOLDS = frozenset({"eventBasedHold", "temporaryHold"})
+_SETTABLE = _TEXTS | _HOLDS | {"acl", "contexts", "metadata", "retention"}
 
 _STORAGE_CLASSES = frozenset(
     {"STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL"}
@@ -61,17 +62,23 @@ def settable_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StorageError: A value is not valid (400), or has an effect that is not implemented (501).
     """
-    for name in _UNENFORCED & body.keys():
-        if body[name]:
-            message = f"Object field {name} is not implemented by the local Cloud Storage."
-            raise StorageError(501, "notImplemented", "NotImplemented", message)
+    if body.get("kmsKeyName"):
+        raise not_implemented("Object field kmsKeyName")
     fields = {name: value for name, value in body.items() if name in _SETTABLE}
     for name, value in fields.items():
-        if name != "metadata" and value is not None:
+        if name in _TEXTS and value is not None:
             check_header_value(name, value)
+        if name in _HOLDS and not isinstance(value, bool | None):
+            raise invalid(f"Invalid value for {name}")
     check_metadata(fields.get("metadata"))
     if fields.get("storageClass") not in {None, *_STORAGE_CLASSES}:
         raise invalid(f"Invalid storage class: {fields['storageClass']}")
+    if fields.get("retention") is not None:
+        fields["retention"] = parse_retention(fields["retention"])
+    if fields.get("contexts") is not None:
+        fields["contexts"] = parse_contexts(fields["contexts"])
+    if fields.get("acl") is not None:
+        fields["acl"] = acl.parse_entries(fields["acl"], acl.OBJECT_ROLES)
     return fields
 
 

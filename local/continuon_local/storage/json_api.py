@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from continuon_local.meter import Operation
-from continuon_local.storage import copies
+from continuon_local.storage import acl_api, bucket_api, copies, project_api
 from continuon_local.storage.call import decode_segment
-from continuon_local.storage.errors import StorageError, not_implemented
-from continuon_local.storage.listing import ListQuery, list_objects, page_size
+from continuon_local.storage.encryption import customer_key
+from continuon_local.storage.errors import StorageError, invalid, not_implemented
+from continuon_local.storage.listing import ListQuery, Page, list_objects
+from continuon_local.storage.object_changes import requested_changes
 from continuon_local.storage.preconditions import Preconditions, check_entity_tag
 from continuon_local.storage.transfer import download
+from continuon_local.storage.views import object_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from continuon_local.storage.call import Call
     from continuon_local.storage.records import ObjectRecord
@@ -33,92 +36,65 @@ async def handle(call: Call, segments: Sequence[str]) -> Response:
     """
     match list(segments):
         case ["b"]:
-            return await _of(call, {"GET": _list_buckets, "POST": _insert_bucket})
+            return await bucket_api.buckets(call)
         case ["b", bucket]:
-            return await _bucket(call, decode_segment(bucket))
-        case ["b", bucket, "o"]:
-            if call.method != "GET":
-                raise _not_found()
-            return _list_objects(call, decode_segment(bucket))
-        case ["b", bucket, "o", name]:
-            return await _object(call, decode_segment(bucket), decode_segment(name))
-        case ["b", bucket, "o", name, *rest] if call.method == "POST":
-            return await _transform(call, (decode_segment(bucket), decode_segment(name)), rest)
-        case ["b", *_] | ["projects", *_] | ["channels", *_]:
+            return await bucket_api.bucket(call, decode_segment(bucket))
+        case ["b", bucket, "o", *rest]:
+            return await _objects(call, decode_segment(bucket), rest)
+        case ["b", bucket, kind, *rest]:
+            return await bucket_api.sub_resource(call, decode_segment(bucket), kind, rest)
+        case ["projects", project, *rest]:
+            return await project_api.handle(call, decode_segment(project), rest)
+        case ["channels", *_]:
             raise not_implemented(f"{call.method} {call.raw_path}")
+        case _:
+            raise _not_found()
+
+
+async def _objects(call: Call, bucket: str, rest: Sequence[str]) -> Response:
+    match list(rest):
+        case [] if call.method == "GET":
+            return _list_objects(call, bucket)
+        case ["watch"] if call.method == "POST":
+            raise not_implemented("objects.watchAll")
+        case [name]:
+            return await _object(call, bucket, decode_segment(name))
+        case [name, "acl", *entity]:
+            return await acl_api.object_list(call, (bucket, decode_segment(name)), entity)
+        case [name, *verb] if call.method == "POST":
+            return await _transform(call, (bucket, decode_segment(name)), verb)
         case _:
             raise _not_found()
 
 
 def object_response(call: Call, record: ObjectRecord) -> Response:
     """Answer with an object resource."""
-    return JSONResponse(record.resource(call.base_url), headers={"etag": record.etag})
+    return JSONResponse(_resource(call, record), headers={"etag": record.etag})
+
+
+def _resource(call: Call, record: ObjectRecord) -> dict[str, Any]:
+    full = call.parameters.get("projection") == "full"
+    bucket = call.engine.objects.bucket(record.bucket)
+    key = customer_key(call.headers)
+    return object_resource(record, bucket, call.base_url, full=full, key=key)
 
 
 def _not_found() -> StorageError:
     return StorageError(404, "notFound", "NotFound", "Not Found")
 
 
-async def _of(call: Call, handlers: dict[str, Callable[[Call], Awaitable[Response]]]) -> Response:
-    handler = handlers.get(call.method)
-    if handler is None:
-        raise _not_found()
-    return await handler(call)
-
-
-async def _list_buckets(call: Call) -> Response:
-    limit = page_size(call.parameters)
-    found = call.engine.store.buckets(
-        call.parameters.get("project") or call.engine.context.project_id,
-        call.parameters.get("prefix", ""),
-        call.parameters.get("pageToken", ""),
-        limit + 1,
-    )
-    call.count(CLASS_A)
-    body: dict[str, Any] = {"kind": "storage#buckets"}
-    if found:
-        body["items"] = [bucket.resource(call.base_url) for bucket in found[:limit]]
-    if len(found) > limit:
-        body["nextPageToken"] = found[limit - 1].name
-    return JSONResponse(body)
-
-
-async def _insert_bucket(call: Call) -> Response:
-    body = await call.json()
-    if call.flag("enableObjectRetention"):
-        raise not_implemented("buckets.insert with enableObjectRetention")
-    project = call.parameters.get("project") or call.engine.context.project_id
-    bucket = call.engine.buckets.create(str(body.get("name", "")), project, body)
-    call.count(CLASS_A)
-    return JSONResponse(bucket.resource(call.base_url))
-
-
-async def _bucket(call: Call, name: str) -> Response:
-    conditions = Preconditions.from_parameters(call.parameters)
-    buckets = call.engine.buckets
-    if call.method == "GET":
-        found = buckets.get(name, conditions).resource(call.base_url)
-        check_entity_tag(call.headers, found["etag"])
-        call.count(CLASS_B)
-        return JSONResponse(found)
-    if call.method == "DELETE":
-        buckets.delete(name, conditions)
-        return Response(status_code=204)
-    if call.method in {"PATCH", "PUT"}:
-        body = await call.json()
-        changed = buckets.change(name, body, conditions, replace_all=call.method == "PUT")
-        call.count(CLASS_A)
-        return JSONResponse(changed.resource(call.base_url))
-    raise _not_found()
-
-
 def _list_objects(call: Call, bucket: str) -> Response:
-    call.engine.objects.bucket(bucket)
-    page = list_objects(call.engine.store, ListQuery.from_parameters(bucket, call.parameters))
+    found = call.engine.objects.bucket(bucket)
+    query = ListQuery.from_parameters(bucket, call.parameters)
+    page = list_objects(call.engine.store, query)
+    _add_folders(call, query, page)
     call.count(CLASS_A)
     body: dict[str, Any] = {"kind": "storage#objects"}
     if page.items:
-        body["items"] = [record.resource(call.base_url) for record in page.items]
+        full = call.parameters.get("projection") == "full"
+        body["items"] = [
+            object_resource(record, found, call.base_url, full=full) for record in page.items
+        ]
     if page.prefixes:
         body["prefixes"] = page.prefixes
     if page.next_page_token is not None:
@@ -126,11 +102,26 @@ def _list_objects(call: Call, bucket: str) -> Response:
     return JSONResponse(body)
 
 
+def _add_folders(call: Call, query: ListQuery, page: Page) -> None:
+    """Show managed folders among the prefixes; they all come with the last page."""
+    if not call.flag("includeFoldersAsPrefixes"):
+        return
+    if query.delimiter != "/":
+        raise invalid("includeFoldersAsPrefixes needs the delimiter '/'.")
+    if page.next_page_token is None:
+        found = call.engine.folders.under(query.bucket, query.prefix)
+        folded = {query.folded(name) for name, _ in found} - {None, *page.prefixes}
+        page.prefixes = sorted([*page.prefixes, *map(str, folded)])
+
+
 async def _object(call: Call, bucket: str, name: str) -> Response:
     conditions = Preconditions.from_parameters(call.parameters)
     generation = call.generation()
     objects = call.engine.objects
     if call.method in {"GET", "HEAD"}:
+        if call.flag("softDeleted"):
+            call.count(CLASS_B)
+            return object_response(call, objects.get_soft_deleted(bucket, name, generation))
         record = objects.get(bucket, name, generation, conditions)
         check_entity_tag(call.headers, record.etag)
         call.count(CLASS_B)
@@ -143,7 +134,13 @@ async def _object(call: Call, bucket: str, name: str) -> Response:
     if call.method in {"PATCH", "PUT"}:
         body = await call.json()
         record = objects.change(
-            bucket, name, generation, conditions, body, replace_all=call.method == "PUT"
+            bucket,
+            name,
+            generation,
+            conditions,
+            requested_changes(call, bucket, body),
+            replace_all=call.method == "PUT",
+            override_retention=call.flag("overrideUnlockedRetention"),
         )
         call.count(CLASS_A)
         return object_response(call, record)
@@ -156,6 +153,12 @@ async def _transform(call: Call, key: tuple[str, str], rest: Sequence[str]) -> R
     match [verb, *target]:
         case ["compose"]:
             record = await copies.compose(call, *key)
+        case ["restore"]:
+            record = await call.engine.objects.restore(
+                (*key, call.generation()),
+                Preconditions.from_parameters(call.parameters),
+                copy_list=call.flag("copySourceAcl"),
+            )
         case ["moveTo", "o", name]:
             record = await copies.move(call, *key, name)
         case ["copyTo" | "rewriteTo", "b", bucket, "o", name]:
@@ -173,6 +176,6 @@ def _rewritten(call: Call, record: ObjectRecord) -> Response:
             "totalBytesRewritten": str(record.size),
             "objectSize": str(record.size),
             "done": True,
-            "resource": record.resource(call.base_url),
+            "resource": _resource(call, record),
         }
     )

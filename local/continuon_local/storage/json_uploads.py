@@ -10,9 +10,9 @@ from continuon_local.meter import Operation
 from continuon_local.storage.call import decode_segment
 from continuon_local.storage.checksums import Expected, SizeRange
 from continuon_local.storage.errors import StorageError, invalid
-from continuon_local.storage.fields import settable_fields
 from continuon_local.storage.json_api import object_response
 from continuon_local.storage.multipart import MultipartUpload
+from continuon_local.storage.object_changes import requested_fields
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
@@ -86,7 +86,8 @@ async def _media(call: Call, bucket: str) -> Response:
     expected = Expected.from_headers(call.headers)
     name = _name(call, {})
     call.engine.objects.check_may_write(bucket, name, conditions)
-    fields = {"contentType": call.headers.get("content-type", "application/octet-stream")}
+    fields = requested_fields(call, bucket, {})
+    fields["contentType"] = call.headers.get("content-type", "application/octet-stream")
     if "contentEncoding" in call.parameters:
         fields["contentEncoding"] = call.parameters["contentEncoding"]
     body_id, digests = await receive(call, call.stream(), expected, SizeRange())
@@ -107,7 +108,7 @@ async def _multipart(call: Call, bucket: str) -> Response:
     body = await upload.metadata()
     name = _name(call, body)
     expected = _expected(call, body)
-    fields = settable_fields(body)
+    fields = requested_fields(call, bucket, body)
     fields.setdefault("contentType", upload.media_type or "application/octet-stream")
     call.engine.objects.check_may_write(bucket, name, conditions)
     body_id, digests = await receive(call, upload.media(), expected, SizeRange())
@@ -124,7 +125,7 @@ async def _multipart(call: Call, bucket: str) -> Response:
 
 async def _resumable(call: Call, bucket: str) -> Response:
     body = await call.json()
-    fields = settable_fields(body)
+    fields = requested_fields(call, bucket, body)
     announced_type = call.headers.get("x-upload-content-type")
     fields.setdefault("contentType", announced_type or "application/octet-stream")
     announced_size = call.headers.get("x-upload-content-length")

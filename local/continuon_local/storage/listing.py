@@ -8,13 +8,15 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from continuon_local.storage.errors import invalid, not_implemented
+from continuon_local.storage.contexts import parse_filter
+from continuon_local.storage.errors import invalid
 from continuon_local.storage.globs import compile_glob
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping
 
+    from continuon_local.storage.contexts import ContextFilter
     from continuon_local.storage.records import ObjectRecord
     from continuon_local.storage.store import Store
 
@@ -55,6 +57,14 @@ class ListQuery:
     versions: bool = False
     include_trailing_delimiter: bool = False
     match: re.Pattern[str] | None = None
+    soft_deleted: bool = False
+    filter: ContextFilter | None = None
+
+    def shows(self, record: ObjectRecord) -> bool:
+        """Say whether the glob and the filter let an object through."""
+        if self.match is not None and not self.match.fullmatch(record.name):
+            return False
+        return self.filter is None or self.filter.matches(record)
 
     @classmethod
     def from_parameters(cls, bucket: str, parameters: Mapping[str, str]) -> ListQuery:
@@ -63,9 +73,10 @@ class ListQuery:
         Raises:
             StorageError: A value is malformed (400) or asks for what is not implemented (501).
         """
-        for name in ("softDeleted", "includeFoldersAsPrefixes", "filter"):
-            if parameters.get(name, "").lower() not in {"", "false"}:
-                raise not_implemented(f"objects.list with {name}")
+        soft_deleted = parameters.get("softDeleted", "").lower() == "true"
+        versions = parameters.get("versions", "").lower() == "true"
+        if soft_deleted and versions:
+            raise invalid("softDeleted and versions exclude each other.")
         return cls(
             bucket=bucket,
             prefix=parameters.get("prefix", ""),
@@ -74,7 +85,9 @@ class ListQuery:
             end_offset=parameters.get("endOffset", ""),
             page_token=parameters.get("pageToken") or None,
             max_results=page_size(parameters),
-            versions=parameters.get("versions", "").lower() == "true",
+            versions=versions,
+            soft_deleted=soft_deleted,
+            filter=parse_filter(parameters["filter"]) if parameters.get("filter") else None,
             include_trailing_delimiter=(
                 parameters.get("includeTrailingDelimiter", "").lower() == "true"
             ),
@@ -156,11 +169,17 @@ def _fill(
     """Add entries from ``position``; return where to go on, or None when the page is done."""
     limit = query.max_results - page.size + 1
     found = 0
-    for record in store.scan(query.bucket, position, versions=query.versions, limit=limit):
+    for record in store.scan(
+        query.bucket,
+        position,
+        versions=query.versions,
+        limit=limit,
+        soft_deleted=query.soft_deleted,
+    ):
         found += 1
         if not query.covers(record.name):
             return None
-        if query.match is not None and not query.match.fullmatch(record.name):
+        if not query.shows(record):
             position = (record.name, record.generation + 1)
             continue
         if page.size >= query.max_results:

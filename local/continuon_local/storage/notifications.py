@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import uuid
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from continuon_local.events.outbox import OutboxEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from continuon_local.storage.records import ObjectRecord
 
 __all__ = ["Change", "object_event"]
-
-# Links in the payload name the real service: production code must not learn to depend on others.
-_PUBLIC_BASE_URL = "https://www.googleapis.com"
 
 
 class Change(StrEnum):
@@ -27,7 +26,9 @@ class Change(StrEnum):
     METADATA_UPDATED = "google.cloud.storage.object.v1.metadataUpdated"
 
 
-def object_event(change: Change, record: ObjectRecord, time: str) -> OutboxEvent:
+def object_event(
+    change: Change, record: ObjectRecord, resource: Mapping[str, Any], time: str
+) -> OutboxEvent:
     """Return the event that reports ``change`` of ``record`` at ``time`` (RFC 3339)."""
     return OutboxEvent(
         id=uuid.uuid4().hex,
@@ -35,6 +36,6 @@ def object_event(change: Change, record: ObjectRecord, time: str) -> OutboxEvent
         source=f"//storage.googleapis.com/projects/_/buckets/{record.bucket}",
         subject=f"objects/{record.name}",
         time=time,
-        data=json.dumps(record.resource(_PUBLIC_BASE_URL)).encode(),
+        data=json.dumps(resource).encode(),
         extensions={"bucket": record.bucket},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,13 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BucketRecord", "ObjectRecord", "encode_crc32c", "etag", "timestamp"]
+__all__ = ["BucketRecord", "ObjectRecord", "encode_crc32c", "etag", "project_number", "timestamp"]
 
-_NON_EMPTY_ONLY = ("metadata",)
+# Fields that an empty value removes from the answer.
+_NON_EMPTY_ONLY = ("metadata", "temporaryHold", "eventBasedHold")
+
+# What is kept among the fields and shown only by the methods that are about it.
+_HIDDEN = frozenset({"acl", "defaultObjectAcl", "holdReleased", "iamBindings"})
 
 
 def timestamp(moment: datetime) -> str:
@@ -25,6 +30,12 @@ def timestamp(moment: datetime) -> str:
 def encode_crc32c(value: int) -> str:
     """Return a CRC32C as the service writes it: base64 of four big-endian bytes."""
     return base64.b64encode(value.to_bytes(4, "big")).decode()
+
+
+def project_number(project_id: str) -> str:
+    """Return the number that stands for a project: always the same one, of twelve digits."""
+    digest = hashlib.sha256(project_id.encode()).digest()
+    return str(10**11 + int.from_bytes(digest[:8], "big") % (9 * 10**11))
 
 
 def _varint(value: int) -> bytes:
@@ -76,12 +87,12 @@ class BucketRecord:
                 "uniformBucketLevelAccess": {"enabled": False},
                 "publicAccessPrevention": "inherited",
             },
-            **self.fields,
+            **{name: value for name, value in self.fields.items() if name not in _HIDDEN},
             "kind": "storage#bucket",
             "id": self.name,
             "selfLink": f"{base_url}/storage/v1/b/{self.name}",
             "name": self.name,
-            "projectNumber": "0",
+            "projectNumber": project_number(self.project_id),
             "generation": str(self.generation),
             "metageneration": str(self.metageneration),
             "timeCreated": self.created,
@@ -154,7 +165,7 @@ class ObjectRecord:
         resource: dict[str, Any] = {
             key: value
             for key, value in self.fields.items()
-            if value is not None and (value or key not in _NON_EMPTY_ONLY)
+            if value is not None and (value or key not in _NON_EMPTY_ONLY) and key not in _HIDDEN
         }
         resource |= {
             "kind": "storage#object",

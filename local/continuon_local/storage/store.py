@@ -46,6 +46,25 @@ CREATE TABLE IF NOT EXISTS objects (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS live_objects ON objects (bucket, name) WHERE deleted IS NULL;
 CREATE INDEX IF NOT EXISTS object_bodies ON objects (body_id);
+CREATE TABLE IF NOT EXISTS soft_deleted (
+    bucket TEXT NOT NULL,
+    name TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    metageneration INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    md5 BLOB,
+    crc32c INTEGER NOT NULL,
+    body_id TEXT NOT NULL,
+    component_count INTEGER,
+    fields TEXT NOT NULL,
+    created TEXT NOT NULL,
+    updated TEXT NOT NULL,
+    class_updated TEXT NOT NULL,
+    deleted TEXT,
+    hard_delete TEXT NOT NULL,
+    PRIMARY KEY (bucket, name, generation)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS soft_deleted_bodies ON soft_deleted (body_id);
 CREATE TABLE IF NOT EXISTS last_generation (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     value INTEGER NOT NULL
@@ -88,6 +107,25 @@ def _object(row: tuple[Any, ...]) -> ObjectRecord:
         updated=row[11],
         class_updated=row[12],
         deleted=row[13],
+    )
+
+
+def _object_values(record: ObjectRecord) -> tuple[Any, ...]:
+    return (
+        record.bucket,
+        record.name,
+        record.generation,
+        record.metageneration,
+        record.size,
+        record.md5,
+        record.crc32c,
+        record.body_id,
+        record.component_count,
+        json.dumps(dict(record.fields)),
+        record.created,
+        record.updated,
+        record.class_updated,
+        record.deleted,
     )
 
 
@@ -174,23 +212,46 @@ class Store:
         self.connection.execute(
             f"INSERT OR REPLACE INTO objects ({_OBJECT_COLUMNS})"  # noqa: S608 - constants
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.bucket,
-                record.name,
-                record.generation,
-                record.metageneration,
-                record.size,
-                record.md5,
-                record.crc32c,
-                record.body_id,
-                record.component_count,
-                json.dumps(dict(record.fields)),
-                record.created,
-                record.updated,
-                record.class_updated,
-                record.deleted,
-            ),
+            _object_values(record),
         )
+
+    def put_soft_deleted(self, record: ObjectRecord, hard_delete: str) -> None:
+        """Keep a generation that can be restored until ``hard_delete`` (RFC 3339)."""
+        self.connection.execute(
+            f"INSERT OR REPLACE INTO soft_deleted ({_OBJECT_COLUMNS}, hard_delete)"  # noqa: S608
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_object_values(record), hard_delete),
+        )
+
+    def soft_deleted(self, bucket: str, name: str, generation: int) -> ObjectRecord | None:
+        """Return a generation that can be restored, or None."""
+        row = self.connection.execute(
+            f"SELECT {_OBJECT_COLUMNS} FROM soft_deleted"  # noqa: S608 - constants
+            " WHERE bucket = ? AND name = ? AND generation = ?",
+            (bucket, name, generation),
+        ).fetchone()
+        return None if row is None else _object(row)
+
+    def forget_soft_deleted(self, record: ObjectRecord) -> None:
+        """Remove a generation that was restored."""
+        self.connection.execute(
+            "DELETE FROM soft_deleted WHERE bucket = ? AND name = ? AND generation = ?",
+            (record.bucket, record.name, record.generation),
+        )
+
+    def drop_soft_deleted(self, moment: str) -> list[str]:
+        """Remove what can no longer be restored at ``moment``; return its bodies."""
+        rows = self.connection.execute(
+            "DELETE FROM soft_deleted WHERE hard_delete <= ? RETURNING body_id", (moment,)
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def drop_bucket_soft_deleted(self, bucket: str) -> list[str]:
+        """Remove what a deleted bucket could have restored; return its bodies."""
+        rows = self.connection.execute(
+            "DELETE FROM soft_deleted WHERE bucket = ? RETURNING body_id", (bucket,)
+        ).fetchall()
+        return [row[0] for row in rows]
 
     def delete_object(self, record: ObjectRecord) -> None:
         """Remove one generation."""
@@ -200,17 +261,37 @@ class Store:
         )
 
     def scan(
-        self, bucket: str, start: tuple[str, int], *, versions: bool, limit: int
+        self,
+        bucket: str,
+        start: tuple[str, int],
+        *,
+        versions: bool,
+        limit: int,
+        soft_deleted: bool = False,
     ) -> Iterator[ObjectRecord]:
         """Yield objects in order of name and generation from ``start``, itself included."""
-        live_only = "" if versions else " AND deleted IS NULL"
+        table = "soft_deleted" if soft_deleted else "objects"
+        live_only = "" if versions or soft_deleted else " AND deleted IS NULL"
         rows = self.connection.execute(
-            f"SELECT {_OBJECT_COLUMNS} FROM objects"  # noqa: S608 - constants
+            f"SELECT {_OBJECT_COLUMNS} FROM {table}"  # noqa: S608 - constants
             f" WHERE bucket = ? AND (name, generation) >= (?, ?){live_only}"
             " ORDER BY name, generation LIMIT ?",
             (bucket, *start, limit),
         )
         return map(_object, rows)
+
+    def neighbours(self, record: ObjectRecord) -> tuple[int, str | None]:
+        """Return how many generations are newer, and when the next one came."""
+        row = self.connection.execute(
+            "SELECT count(*), min(created) FROM objects"
+            " WHERE bucket = ? AND name = ? AND generation > ?",
+            (record.bucket, record.name, record.generation),
+        ).fetchone()
+        return int(row[0]), row[1]
+
+    def bucket_names(self) -> list[str]:
+        """Return the names of all buckets."""
+        return [row[0] for row in self.connection.execute("SELECT name FROM buckets")]
 
     def unreferenced(self, body_ids: Iterable[str]) -> list[str]:
         """Return those of ``body_ids`` that no object refers to."""
@@ -218,11 +299,14 @@ class Store:
             body_id
             for body_id in body_ids
             if self.connection.execute(
-                "SELECT 1 FROM objects WHERE body_id = ? LIMIT 1", (body_id,)
+                "SELECT 1 FROM objects WHERE body_id = ?1"
+                " UNION ALL SELECT 1 FROM soft_deleted WHERE body_id = ?1 LIMIT 1",
+                (body_id,),
             ).fetchone()
             is None
         ]
 
     def body_ids(self) -> set[str]:
         """Return the names of all body files that belong to an object."""
-        return {row[0] for row in self.connection.execute("SELECT body_id FROM objects")}
+        query = "SELECT body_id FROM objects UNION SELECT body_id FROM soft_deleted"
+        return {row[0] for row in self.connection.execute(query)}

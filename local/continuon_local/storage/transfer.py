@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from continuon_local.meter import Operation
 from continuon_local.storage.bodies import read_slice
+from continuon_local.storage.encryption import check_read, customer_key, key_headers
 from continuon_local.storage.fields import check_header_value
 from continuon_local.storage.ranges import ByteRange, parse_range
 
@@ -120,10 +121,11 @@ def download(
     """Answer with the bytes of ``record``, or the range of them that the request names.
 
     Raises:
-        StorageError: The range holds no byte of the object (416), or an override is no header
-            value (400).
+        StorageError: The range holds no byte of the object (416), an override is no header value
+            (400), or the object's encryption key is missing or wrong (400).
     """
-    headers = {**object_headers(record), "etag": entity_tag}
+    check_read(record, customer_key(call.headers))
+    headers = {**object_headers(record), **key_headers(record), "etag": entity_tag}
     for header, value in (overrides or {}).items():
         check_header_value(header, value)
         headers[header] = _on_the_wire(value)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from continuon_local.meter import Operation
 from continuon_local.storage.checksums import Expected, SizeRange
 from continuon_local.storage.errors import StorageError, invalid, not_implemented
-from continuon_local.storage.fields import settable_fields
+from continuon_local.storage.object_changes import requested_fields
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions, check_entity_tag
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
@@ -101,7 +101,7 @@ def authorise(call: Call) -> str | None:
     raise StorageError(403, "forbidden", "AccessDenied", "Access denied.", details=details)
 
 
-def _fields(call: Call) -> dict[str, Any]:
+def _fields(call: Call, bucket: str) -> dict[str, Any]:
     fields: dict[str, Any] = {
         field: call.headers[header]
         for header, field in _FIELD_OF_HEADER.items()
@@ -115,7 +115,7 @@ def _fields(call: Call) -> dict[str, Any]:
     if metadata:
         fields["metadata"] = metadata
     fields.setdefault("contentType", "application/octet-stream")
-    return settable_fields(fields)
+    return requested_fields(call, bucket, fields)
 
 
 def _read(call: Call, bucket: str, name: str) -> Response:
@@ -140,7 +140,7 @@ async def _put(call: Call, bucket: str, name: str, digest: str | None) -> Respon
         sizes.check(call.content_length)
     expected = Expected.from_headers(call.headers).with_sha256(digest)
     conditions = Preconditions.from_headers(call.headers)
-    fields = _fields(call)
+    fields = _fields(call, bucket)
     call.engine.objects.check_may_write(bucket, name, conditions)
     body_id, digests = await receive(call, call.stream(), expected, sizes)
     new = NewObject(
@@ -166,7 +166,7 @@ def _start_session(call: Call, bucket: str, name: str) -> Response:
     session = call.engine.sessions.begin(
         bucket=bucket,
         name=name,
-        fields=_fields(call),
+        fields=_fields(call, bucket),
         conditions=Preconditions.from_headers(call.headers),
         expected=Expected.from_headers(call.headers),
         sizes=SizeRange.from_headers(call.headers),

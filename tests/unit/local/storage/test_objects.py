@@ -397,11 +397,13 @@ async def test_versioned_bucket_archives(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("method", "url"),
     [
-        ("GET", "/storage/v1/b/episodes/acl"),
-        ("GET", "/storage/v1/b/episodes/iam"),
-        ("POST", "/storage/v1/b/episodes/notificationConfigs"),
-        ("GET", "/storage/v1/b/episodes/o?softDeleted=true"),
-        ("GET", "/storage/v1/projects/p/hmacKeys"),
+        ("GET", "/storage/v1/b?softDeleted=true"),
+        ("GET", "/storage/v1/b/episodes/folders"),
+        ("GET", "/storage/v1/b/episodes/anywhereCaches"),
+        ("POST", "/storage/v1/b/episodes/o/watch"),
+        ("POST", "/storage/v1/b/episodes/o/a/bulkRestore"),
+        ("POST", "/storage/v1/channels/stop"),
+        ("GET", "/storage/v1/projects/p/other"),
     ],
 )
 async def test_what_is_not_implemented_says_so(method: str, url: str, cloud: Cloud) -> None:
@@ -474,7 +476,7 @@ async def test_entity_tags_guard_reads(cloud: Cloud) -> None:
     assert await status(if_match="other") == 412
 
 
-async def test_customer_keys_are_not_silently_ignored(cloud: Cloud) -> None:
+async def test_incomplete_customer_keys_are_not_silently_ignored(cloud: Cloud) -> None:
     answer = await cloud.http.post(
         UPLOAD,
         params={"uploadType": "media", "name": "a"},
@@ -482,7 +484,8 @@ async def test_customer_keys_are_not_silently_ignored(cloud: Cloud) -> None:
         headers={"x-goog-encryption-algorithm": "AES256"},
     )
 
-    assert answer.status_code == 501
+    assert answer.status_code == 400
+    assert "customerEncryptionKeyFormatIsInvalid" in answer.text
     assert await cloud.names() == []
 
 
