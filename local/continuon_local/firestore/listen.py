@@ -22,7 +22,7 @@ from continuon_local.meter import Operation
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-    from continuon_local.firestore.access import Caller
+    from continuon_local.firestore.access import Access, Caller
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.indexes import IndexChecker
     from continuon_local.firestore.listen_target import Target
@@ -54,9 +54,12 @@ def _target_change(kind: int, target_ids: list[int], version: int) -> Message:
 class _Stream:
     """One client's stream."""
 
-    def __init__(self, engine: Engine, indexes: IndexChecker | None, caller: Caller) -> None:
+    def __init__(
+        self, engine: Engine, indexes: IndexChecker | None, access: Access, caller: Caller
+    ) -> None:
         self._engine = engine
         self._indexes = indexes
+        self._access = access
         self._caller = caller
         self._targets: dict[int, Target] = {}
         self._next_own_id = _FIRST_OWN_ID
@@ -75,20 +78,22 @@ class _Stream:
         database = check_database(request.database)
         kind = request.WhichOneof("target_change")
         if kind == "add_target":
-            self._add(database, request.add_target)
+            self._add(database, request)
         elif kind == "remove_target":
             self._targets.pop(request.remove_target, None)
             self._send(_target_change(_Kind.REMOVE, [request.remove_target], 0))
         else:
             raise invalid_argument("A ListenRequest must add or remove a target.")
 
-    def _add(self, database: str, message: Message) -> None:
+    def _add(self, database: str, request: Message) -> None:
+        message = request.add_target
         target_id = message.target_id
         if not target_id:
             target_id, self._next_own_id = self._next_own_id, self._next_own_id + 1
         if target_id in self._targets:
             raise invalid_argument(f"Target id {target_id} is in use.")
         try:
+            self._access.check(self._caller, "Listen", request)
             target = self._make(database, target_id, message)
         except StatusError as error:
             self._refuse(target_id, error)
@@ -157,17 +162,19 @@ class ListenCalls:
     Args:
         engine: The database.
         indexes: Refuses queries without an index, or None to accept all.
+        access: Asked about every target; a refused one is removed with the cause.
     """
 
-    def __init__(self, engine: Engine, indexes: IndexChecker | None) -> None:
+    def __init__(self, engine: Engine, indexes: IndexChecker | None, access: Access) -> None:
         self._engine = engine
         self._indexes = indexes
+        self._access = access
 
     async def listen(
         self, requests: AsyncIterator[Message], caller: Caller
     ) -> AsyncGenerator[bytes]:
         """Listen: answers as long as the client keeps its side open."""
-        stream = _Stream(self._engine, self._indexes, caller)
+        stream = _Stream(self._engine, self._indexes, self._access, caller)
         self._engine.subscribe(stream.committed)
         reading = asyncio.create_task(_receive_all(stream, requests))
         try:

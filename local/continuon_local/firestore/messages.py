@@ -22,6 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 __all__ = [
     "AggregationResult",
     "BatchGetDocumentsRequest",
+    "BatchGetDocumentsResponse",
     "BatchWriteRequest",
     "BatchWriteResponse",
     "BeginTransactionRequest",
@@ -81,6 +82,7 @@ BatchWriteResponse: Message = firestore.BatchWriteResponse.pb()
 BeginTransactionRequest: Message = firestore.BeginTransactionRequest.pb()
 BeginTransactionResponse: Message = firestore.BeginTransactionResponse.pb()
 CommitRequest: Message = firestore.CommitRequest.pb()
+BatchGetDocumentsResponse: Message = firestore.BatchGetDocumentsResponse.pb()
 CommitResponse: Message = firestore.CommitResponse.pb()
 CreateDocumentRequest: Message = firestore.CreateDocumentRequest.pb()
 DeleteDocumentRequest: Message = firestore.DeleteDocumentRequest.pb()

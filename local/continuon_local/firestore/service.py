@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc.aio
 
 from continuon_local.database import open_database
 from continuon_local.events.outbox import Outbox
-from continuon_local.firestore import messages
 from continuon_local.firestore.access import DenyUsers
-from continuon_local.firestore.document_calls import DocumentCalls
+from continuon_local.firestore.app import FirestoreApp
+from continuon_local.firestore.calls import Calls
 from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
+from continuon_local.firestore.front import Front
 from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
-from continuon_local.firestore.listen import ListenCalls
-from continuon_local.firestore.query_calls import QueryCalls
-from continuon_local.firestore.rpc import Method, MethodTable
-from continuon_local.firestore.write_stream import WriteStreamCalls
+from continuon_local.firestore.methods import method_table
+from continuon_local.firestore.rpc import MethodTable
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
-    from pathlib import Path
 
     from continuon_local.firestore.access import Access
-    from continuon_local.firestore.indexes import IndexChecker
     from continuon_local.service import ServiceContext
 
 __all__ = ["FirestoreService"]
@@ -35,44 +34,12 @@ _OPTIONS = [
     # The limit on a request, with room for what surrounds it.
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + 64 * 1024),
     ("grpc.max_send_message_length", -1),
-    ("grpc.so_reuseport", 0),  # two instances on one port must fail, not share it
 ]
 _STOP_GRACE_S = 1.0
 
 
-def _methods(engine: Engine, indexes: IndexChecker | None) -> dict[str, Method]:
-    documents, queries = DocumentCalls(engine), QueryCalls(engine, indexes)
-    listening, writing = ListenCalls(engine, indexes), WriteStreamCalls(engine)
-    return {
-        "GetDocument": Method(messages.GetDocumentRequest, unary=documents.get_document),
-        "BatchGetDocuments": Method(
-            messages.BatchGetDocumentsRequest, stream=documents.batch_get_documents
-        ),
-        "CreateDocument": Method(messages.CreateDocumentRequest, unary=documents.create_document),
-        "UpdateDocument": Method(messages.UpdateDocumentRequest, unary=documents.update_document),
-        "DeleteDocument": Method(messages.DeleteDocumentRequest, unary=documents.delete_document),
-        "Commit": Method(messages.CommitRequest, unary=documents.commit),
-        "BatchWrite": Method(messages.BatchWriteRequest, unary=documents.batch_write),
-        "BeginTransaction": Method(
-            messages.BeginTransactionRequest, unary=documents.begin_transaction
-        ),
-        "Rollback": Method(messages.RollbackRequest, unary=documents.rollback),
-        "ListDocuments": Method(messages.ListDocumentsRequest, unary=queries.list_documents),
-        "RunQuery": Method(messages.RunQueryRequest, stream=queries.run_query),
-        "RunAggregationQuery": Method(
-            messages.RunAggregationQueryRequest, stream=queries.run_aggregation_query
-        ),
-        "PartitionQuery": Method(messages.PartitionQueryRequest, unary=queries.partition_query),
-        "ListCollectionIds": Method(
-            messages.ListCollectionIdsRequest, unary=queries.list_collection_ids
-        ),
-        "Listen": Method(messages.ListenRequest, bidi=listening.listen),
-        "Write": Method(messages.WriteRequest, bidi=writing.write),
-    }
-
-
 class FirestoreService:
-    """Firestore over gRPC on one loopback port.
+    """Firestore over gRPC and HTTP/1.1 on one loopback port.
 
     Args:
         context: Where data goes, what time it is, who counts.
@@ -92,7 +59,8 @@ class FirestoreService:
     ) -> None:
         self._context = context
         self._requested_port = port
-        self._bound_port = 0
+        self._front: Front | None = None
+        self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
         self._indexes_file = indexes_file
         self._access = access or DenyUsers()
         self._connection: sqlite3.Connection | None = None
@@ -110,7 +78,7 @@ class FirestoreService:
     @property
     def port(self) -> int:
         """The bound port; known once :meth:`start` has returned."""
-        return self._bound_port
+        return self._requested_port if self._front is None else self._front.port
 
     @property
     def outbox(self) -> Outbox:
@@ -143,7 +111,7 @@ class FirestoreService:
         """Open the data, bind the port, begin to serve.
 
         Raises:
-            RuntimeError: The port is taken.
+            OSError: The port is taken.
         """
         folder = self._context.data_dir
         if folder is not None:
@@ -156,18 +124,34 @@ class FirestoreService:
         engine = self._engine = Engine(self._context, self._connection, self._events)
         engine.on_events = self._outbox.notify
         indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
+        calls = Calls(method_table(engine, indexes, self._access), self._access)
+        self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")
+        socket_path = str(Path(self._socket_folder.name) / "grpc")
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers([MethodTable(_methods(engine, indexes), self._access)])
-        address = f"{self._context.host}:{self._requested_port}"
-        self._bound_port = server.add_insecure_port(address)
+        server.add_generic_rpc_handlers([MethodTable(calls)])
+        server.add_insecure_port(f"unix:{socket_path}")
         await server.start()
         self._server = server
+        front = Front(
+            FirestoreApp(calls), socket_path, host=self._context.host, port=self._requested_port
+        )
+        self._front = front
+        try:
+            await front.start()
+        except OSError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Finish what is under way, close the port and the data. Safe to call twice."""
         if self._server is not None:
             await self._server.stop(_STOP_GRACE_S)
             self._server = None
+        if self._front is not None:
+            await self._front.stop()
+        if self._socket_folder is not None:
+            self._socket_folder.cleanup()
+            self._socket_folder = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None

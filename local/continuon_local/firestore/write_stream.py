@@ -13,7 +13,7 @@ from continuon_local.firestore.times import to_timestamp
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from continuon_local.firestore.access import Caller
+    from continuon_local.firestore.access import Access, Caller
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.messages import Message
 
@@ -21,10 +21,16 @@ __all__ = ["WriteStreamCalls"]
 
 
 class WriteStreamCalls:
-    """Implements Write on an engine."""
+    """Implements Write on an engine.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The database.
+        access: Asked about every request; a refusal ends the stream.
+    """
+
+    def __init__(self, engine: Engine, access: Access) -> None:
         self._engine = engine
+        self._access = access
 
     async def write(
         self, requests: AsyncIterator[Message], caller: Caller
@@ -37,6 +43,8 @@ class WriteStreamCalls:
         database = ""
         position = 0
         async for request in requests:
+            if request.writes:
+                self._access.check(caller, "Write", request)
             if not position:
                 database = check_database(request.database)
                 if request.writes:

@@ -177,7 +177,7 @@ def test_what_is_not_implemented_is_named(firestore_host: str) -> None:
     with grpc.insecure_channel(firestore_host) as channel:
         call: Any = channel.unary_unary("/google.firestore.v1.Firestore/ExecutePipeline")
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"")
+            call(b"", metadata=[("authorization", "Bearer owner")])
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "ExecutePipeline" in str(caught.value)
 
@@ -187,5 +187,5 @@ def test_a_malformed_request_is_an_invalid_argument(firestore_host: str) -> None
         for method in ("Commit", "GetDocument"):
             call: Any = channel.unary_unary(f"/google.firestore.v1.Firestore/{method}")
             with pytest.raises(grpc.RpcError) as caught:
-                call(b"\xff\xff not protobuf")
+                call(b"\xff\xff not protobuf", metadata=[("authorization", "Bearer owner")])
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

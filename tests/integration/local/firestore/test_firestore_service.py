@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 DATABASE = "projects/demo/databases/(default)"
 ROOT = f"{DATABASE}/documents"
+OWNER = (("authorization", "Bearer owner"),)
 SERVICE = "/google.firestore.v1.Firestore"
 
 
@@ -58,7 +59,7 @@ async def commit(channel: grpc.aio.Channel, *writes: dict[str, Any]) -> Any:
     call: Any = channel.unary_unary(f"{SERVICE}/Commit", response_deserializer=_parse_commit)
     request = CommitRequest(database=DATABASE, writes=writes)
     return await call(
-        request.SerializeToString(), metadata=(("x-continuon-caller", "ingest"),), timeout=10
+        request.SerializeToString(), metadata=(*OWNER, ("x-continuon-caller", "ingest")), timeout=10
     )
 
 
@@ -69,7 +70,10 @@ def _parse_commit(data: bytes) -> Any:
 async def query(channel: grpc.aio.Channel, structured: dict[str, Any]) -> list[Any]:
     call: Any = channel.unary_stream(f"{SERVICE}/RunQuery")
     request = RunQueryRequest(parent=ROOT, structured_query=structured)
-    return [RunQueryResponse.FromString(each) async for each in call(request.SerializeToString())]
+    return [
+        RunQueryResponse.FromString(each)
+        async for each in call(request.SerializeToString(), metadata=OWNER)
+    ]
 
 
 async def test_events_are_recorded_for_watched_documents_only() -> None:
@@ -140,7 +144,7 @@ async def test_a_query_without_its_index_fails_and_says_what_to_add(tmp_path: Pa
 
 async def test_the_write_stream_commits_in_order() -> None:
     async with running(FirestoreService(ServiceContext(data_dir=None), port=0)) as channel:
-        call: Any = channel.stream_stream(f"{SERVICE}/Write")(timeout=10)
+        call: Any = channel.stream_stream(f"{SERVICE}/Write")(timeout=10, metadata=OWNER)
         await call.write(WriteRequest(database=DATABASE).SerializeToString())
         hello = WriteResponse.FromString(await call.read())
         assert hello.stream_id
@@ -160,7 +164,7 @@ async def test_two_services_on_one_port_are_refused() -> None:
     first = FirestoreService(ServiceContext(data_dir=None), port=0)
     async with running(first):
         second = FirestoreService(ServiceContext(data_dir=None), port=first.port)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(OSError, match="in use"):
             await second.start()
         await second.stop()
 
@@ -226,7 +230,7 @@ async def test_a_listener_resumes_where_it_was() -> None:
 
 
 async def listen_until_snapshot(channel: grpc.aio.Channel, target: dict[str, Any]) -> list[Any]:
-    call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10)
+    call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10, metadata=OWNER)
     await call.write(ListenRequest(database=DATABASE, add_target=target).SerializeToString())
     seen: list[Any] = []
     while not (seen and seen[-1].target_change.read_time.seconds and not _targets(seen[-1])):
@@ -241,7 +245,7 @@ def _targets(response: Any) -> list[int]:
 
 async def test_a_bad_target_is_removed_with_the_cause() -> None:
     async with running(FirestoreService(ServiceContext(data_dir=None), port=0)) as channel:
-        call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10)
+        call: Any = channel.stream_stream(f"{SERVICE}/Listen")(timeout=10, metadata=OWNER)
         target = {"query": {"parent": ROOT, "structured_query": {"offset": -1}}, "target_id": 1}
         await call.write(ListenRequest(database=DATABASE, add_target=target).SerializeToString())
         answer = ListenResponse.FromString(await call.read())
