@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from continuon_local.bridges import connect
 from continuon_local.environment import Endpoints, client_environment, site_configuration
 from continuon_local.events.manifest import EventTrigger
 from continuon_local.events.retry import RetryPolicy
@@ -100,6 +101,7 @@ class LocalCloud:
                 options = self._options(name)
                 port = self.settings.ports[name]
                 await self._start(create(name, self.context, port, **options))
+            connect(self._services)
             await self._prepare_resources()
             await self._start_functions()
         except BaseException:

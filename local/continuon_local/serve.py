@@ -16,12 +16,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from continuon_local.bridges import connect
 from continuon_local.service import ServiceContext
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from continuon_local.service import Service
+    from continuon_local.bridges import connect
+from continuon_local.service import Service
 
 __all__ = ["create", "main", "serve"]
 
@@ -52,6 +54,7 @@ async def serve(services: Sequence[Service]) -> None:
         for service in services:
             await service.start()
             started.append(service)
+        connect({service.name: service for service in services})
         ports = {service.name: service.port for service in services}
         sys.stdout.write(json.dumps({"ports": ports}) + "\n")
         sys.stdout.flush()

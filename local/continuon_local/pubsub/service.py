@@ -22,7 +22,7 @@ from continuon_local.pubsub.subscriber import Subscriber
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from continuon_local.service import ServiceContext
 
@@ -99,6 +99,21 @@ class PubSubService:
             with transaction(running.connection):
                 running.store.put_topic(new("Topic", name=full))
 
+    def has_topic(self, topic: str) -> bool:
+        """Say whether a topic exists; ``topic`` is its full name."""
+        return self._started().store.topic(topic) is not None
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
+        """Publish a message of another local service, durably.
+
+        Raises:
+            LookupError: The topic does not exist.
+        """
+        if not self.has_topic(topic):
+            raise LookupError(topic)
+        message = new("PubsubMessage", data=data, attributes=dict(attributes))
+        self._started().broker.publish(topic, [message])
+
     def _started(self) -> _Running:
         if self._running is None:
             raise RuntimeError("the Pub/Sub service has not been started")
@@ -117,7 +132,7 @@ class _Running:
         self.connection = connection
         self.store = PubSubStore(connection)
         self.outbox = Outbox(connection)
-        self._broker = Broker(
+        self.broker = Broker(
             connection,
             store=self.store,
             clock=context.clock,
@@ -125,11 +140,11 @@ class _Running:
             outbox=self.outbox,
             watched=watched,
         )
-        self._push = PushDispatcher(self._broker, self.store, context.clock)
+        self._push = PushDispatcher(self.broker, self.store, context.clock)
         self._server = grpc.aio.server(options=_OPTIONS)
-        publisher = Publisher(connection, self.store, self._broker)
-        subscriber = Subscriber(connection, self.store, self._broker, self._push)
-        handlers = PubSubHandlers(publisher, subscriber, self._broker)
+        publisher = Publisher(connection, self.store, self.broker)
+        subscriber = Subscriber(connection, self.store, self.broker, self._push)
+        handlers = PubSubHandlers(publisher, subscriber, self.broker)
         self._server.add_generic_rpc_handlers((handlers,))
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -154,8 +169,8 @@ class _Running:
         """Bury and drop what nobody pulls, and start pushes that failed again."""
         while True:
             self._push.refresh()
-            now_ms = self._broker.now_ms()
+            now_ms = self.broker.now_ms()
             for stored in self.store.all_subscriptions():
-                self._broker.bury(stored, now_ms)
-                self._broker.expire(stored, now_ms)
+                self.broker.bury(stored, now_ms)
+                self.broker.expire(stored, now_ms)
             await asyncio.sleep(_SWEEP_INTERVAL_S)

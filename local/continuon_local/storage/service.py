@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from continuon_local.events.outbox import Outbox
     from continuon_local.service import ServiceContext
+    from continuon_local.storage.pubsub_bridge import Topics
 
 __all__ = ["StorageService"]
 
@@ -137,6 +138,8 @@ class StorageService:
             self._server.should_exit = True
             await self._serving
             self._server = self._serving = None
+        if self._engine is not None:
+            await self._engine.pubsub.stop()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -146,6 +149,10 @@ class StorageService:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
+
+    def connect_pubsub(self, topics: Topics) -> None:
+        """Publish the notifications of buckets to ``topics``, those that already wait included."""
+        _started(self._engine).pubsub.connect(topics)
 
     def ensure_bucket(self, name: str) -> None:
         """Create a bucket of the default project unless it exists."""
