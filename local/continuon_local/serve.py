@@ -22,7 +22,6 @@ from continuon_local.service import ServiceContext
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from continuon_local.bridges import connect
 from continuon_local.service import Service
 
 __all__ = ["create", "main", "serve"]
@@ -70,11 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("services", nargs="+", choices=sorted(_FACTORIES))
     parser.add_argument("--data-dir", type=Path, default=None, help="keep data here")
     parser.add_argument("--port", type=int, default=0, help="port of the first service")
+    parser.add_argument(
+        "--functions-emulator", metavar="HOST:PORT", help="where Firestore's triggers go"
+    )
     options = parser.parse_args(arguments)
     context = ServiceContext(data_dir=options.data_dir)
     ports = [options.port, *[0] * (len(options.services) - 1)]
+    extras = {"firestore": {"functions_emulator": options.functions_emulator}}
     services = [
-        create(name, context, port) for name, port in zip(options.services, ports, strict=True)
+        create(name, context, port, **extras.get(name, {}))
+        for name, port in zip(options.services, ports, strict=True)
     ]
     asyncio.run(serve(services))
 

@@ -8,16 +8,15 @@ A call without authorization is that of a user who is not signed in. Rules judge
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-import grpc
-
-from continuon_local.firestore.errors import StatusError, unimplemented
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Access", "Caller", "DenyUsers", "RulesIssue", "caller_of"]
+    from continuon_local.firestore.messages import Message
+    from continuon_local.firestore.store import StoredDocument
+
+__all__ = ["Access", "Caller", "Guard", "RulesIssue", "caller_of"]
 
 _BEARER = "Bearer "
 _OWNER = "owner"
@@ -56,6 +55,10 @@ class RulesIssue:
     severity: str = "ERROR"
 
 
+Guard: TypeAlias = "Callable[[Sequence[Message], int], None]"
+"""Called with the writes and the time of a commit just before it; raises to refuse all of it."""
+
+
 class Access(Protocol):
     """Decides whether a caller may do what a request asks."""
 
@@ -72,6 +75,22 @@ class Access(Protocol):
         """
         ...
 
+    def check_reads(self, caller: Caller, found: Mapping[str, StoredDocument | None]) -> None:
+        """Return when documents that were read, or are missing, may be answered.
+
+        Args:
+            caller: Who asks.
+            found: By name.
+
+        Raises:
+            StatusError: PERMISSION_DENIED.
+        """
+        ...
+
+    def guard(self, caller: Caller) -> Guard | None:
+        """Return what judges the writes of a commit, None for an administrator."""
+        ...
+
     def set_rules(self, project_id: str, source: str) -> Sequence[RulesIssue]:
         """Load a ruleset for a project; return what is wrong with it.
 
@@ -79,29 +98,6 @@ class Access(Protocol):
             StatusError: UNIMPLEMENTED when there is no rules engine.
         """
         ...
-
-
-class DenyUsers:
-    """Administrators may do everything, users nothing."""
-
-    def check(self, caller: Caller, method: str, request: object) -> None:  # noqa: ARG002 - the seam
-        """Return for administrators.
-
-        Raises:
-            StatusError: PERMISSION_DENIED for everybody else.
-        """
-        if not caller.is_admin:
-            raise StatusError(
-                grpc.StatusCode.PERMISSION_DENIED, "Missing or insufficient permissions."
-            )
-
-    def set_rules(self, project_id: str, source: str) -> Sequence[RulesIssue]:  # noqa: ARG002 - the seam
-        """Refuse: nothing here reads rules.
-
-        Raises:
-            StatusError: UNIMPLEMENTED.
-        """
-        raise unimplemented("Setting security rules")
 
 
 def caller_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:

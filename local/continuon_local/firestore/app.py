@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from continuon_local.firestore.calls import Calls
+    from continuon_local.firestore.emulator import EmulatorApi
 
     Answer = Callable[[Request, str], Awaitable[Response]]
 
@@ -52,8 +53,11 @@ def _preflight(request: Request) -> Response:
 class FirestoreApp:
     """The ASGI application."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._routes: dict[str, Answer] = {"/v1/": RestApi(calls).answer}
+    def __init__(self, calls: Calls, emulator: EmulatorApi) -> None:
+        self._routes: dict[str, Answer] = {
+            "/v1/": RestApi(calls).answer,
+            "/emulator/v1/": emulator.answer,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

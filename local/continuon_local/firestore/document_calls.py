@@ -24,7 +24,7 @@ from continuon_local.firestore.wire import found_document, missing_document
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from continuon_local.firestore.access import Caller
+    from continuon_local.firestore.access import Access, Caller
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.messages import Message
 
@@ -39,10 +39,16 @@ def _database_of(name: str) -> str:
 
 
 class DocumentCalls:
-    """Implements the calls on an engine; each method is one RPC and gives serialized answers."""
+    """Implements the calls on an engine; each method is one RPC and gives serialized answers.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The database.
+        access: Asked about every document that is read or written.
+    """
+
+    def __init__(self, engine: Engine, access: Access) -> None:
         self._engine = engine
+        self._access = access
 
     async def get_document(self, request: Message, caller: Caller) -> bytes:
         """GetDocument.
@@ -52,6 +58,7 @@ class DocumentCalls:
         """
         reader = self._engine.reader(_database_of(request.name), request)
         _, (stored,) = await self._engine.read_documents(reader, [request.name], caller.name)
+        self._access.check_reads(caller, {request.name: stored})
         if stored is None:
             raise not_found_error(f"Document ({request.name}) not found.")
         return masked(stored.data, request)
@@ -65,6 +72,7 @@ class DocumentCalls:
                 raise invalid_argument(f'Document "{name}" is not in "{database}".')
         reader = self._engine.reader(database, request)
         read_time, found = await self._engine.read_documents(reader, names, caller.name)
+        self._access.check_reads(caller, dict(zip(names, found, strict=True)))
         opened = reader.opened
         for name, stored in zip(names, found, strict=True):
             if stored is None:
@@ -96,7 +104,8 @@ class DocumentCalls:
     async def _write_one(
         self, write: Message, name: str, request: Message, caller: Caller
     ) -> bytes:
-        await self._engine.commit(_database_of(name), [write], b"", caller.name)
+        guard = self._access.guard(caller)
+        await self._engine.commit(_database_of(name), [write], b"", caller.name, guard)
         stored = self._engine.store.get(parse_document_name(name))
         if stored is None:
             raise not_found_error(f'Document "{name}" not found.')
@@ -107,14 +116,19 @@ class DocumentCalls:
         write = Write(delete=request.name)
         if request.HasField("current_document"):
             write.current_document.CopyFrom(request.current_document)
-        await self._engine.commit(_database_of(request.name), [write], b"", caller.name)
+        guard = self._access.guard(caller)
+        await self._engine.commit(_database_of(request.name), [write], b"", caller.name, guard)
         return bytes(Empty().SerializeToString())
 
     async def commit(self, request: Message, caller: Caller) -> bytes:
         """Commit."""
         database = check_database(request.database)
         result = await self._engine.commit(
-            database, request.writes, request.transaction, caller.name
+            database,
+            request.writes,
+            request.transaction,
+            caller.name,
+            self._access.guard(caller),
         )
         response = CommitResponse(
             write_results=result.results, commit_time=to_timestamp(result.commit_time)

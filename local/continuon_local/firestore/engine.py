@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,9 @@ from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from continuon_local.firestore.access import Guard
     from continuon_local.firestore.events import EventRecorder
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.paths import DocumentName
@@ -109,6 +111,11 @@ class Engine:
     def unsubscribe(self, listener: CommitListener) -> None:
         """Stop calling ``listener``."""
         self._listeners.remove(listener)
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody has to be told of changes: a listener, or a transaction that reads."""
+        return bool(self._listeners) or self.transactions.any_active
 
     @property
     def listener_count(self) -> int:
@@ -215,9 +222,16 @@ class Engine:
         return read_time, result
 
     async def commit(
-        self, database: str, writes: Sequence[Message], transaction_id: bytes, caller: str
+        self,
+        database: str,
+        writes: Sequence[Message],
+        transaction_id: bytes,
+        caller: str,
+        guard: Guard | None = None,
     ) -> CommitResult:
         """Apply ``writes`` all together or not at all, ending the transaction if there is one.
+
+        ``guard`` sees the very state that the writes change: nothing happens in between.
 
         Raises:
             StatusError: A precondition fails, a write is not allowed, or the transaction is
@@ -225,7 +239,7 @@ class Engine:
         """
         names = _written_names(database, writes)
         if not transaction_id:
-            return await self._commit_alone(names, writes, caller, self._in_one)
+            return await self._commit_alone(names, writes, caller, _guarded(self._in_one, guard))
         transaction = self.transactions.get(database, transaction_id)
         try:
             if transaction.read_only and writes:
@@ -234,7 +248,7 @@ class Engine:
             # It may have been rolled back or have expired meanwhile.
             self.transactions.get(database, transaction_id)
             self.transactions.validate(transaction)
-            return self._apply(writes, caller, self._in_one)
+            return self._apply(writes, caller, _guarded(self._in_one, guard))
         finally:
             self.transactions.end(transaction)
 
@@ -324,7 +338,7 @@ class Engine:
     def _store(
         self, version: int, pending: Mapping[str, _Pending], changes: Mapping[str, Change]
     ) -> None:
-        with database_transaction(self._connection):
+        with self.writing(changes, version):
             for name, change in changes.items():
                 entry = pending[name]
                 if change.new is not None:
@@ -332,12 +346,37 @@ class Engine:
                 elif entry.stored is not None:
                     self.store.delete(entry.name, version, entry.stored, entry.old)
             has_events = self._events.record(changes.values(), version)
+        if has_events:
+            self.on_events()
+
+    @contextmanager
+    def writing(self, changes: Mapping[str, Change], version: int = 0) -> Iterator[int]:
+        """Give a version under which to store; at the end commit, and tell who watches.
+
+        Args:
+            changes: What is stored, complete by the end.
+            version: One that has been taken already, or 0.
+        """
+        version = version or self._next_version()
+        with database_transaction(self._connection):
+            yield version
             self.store.advance(version)
         self.transactions.record_commit(version, changes)
         for listener in tuple(self._listeners):
             listener(version, changes)
-        if has_events:
-            self.on_events()
+
+
+def _guarded(mode: _Mode, guard: Guard | None) -> _Mode:
+    if guard is None:
+        return mode
+
+    def guarded(
+        writes: Sequence[Message], pending: dict[str, _Pending], version: int
+    ) -> Sequence[Message | StatusError]:
+        guard(writes, version)
+        return mode(writes, pending, version)
+
+    return guarded
 
 
 def _written_names(database: str, writes: Sequence[Message]) -> Sequence[str]:

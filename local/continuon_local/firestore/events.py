@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.transactions import Change
 
-__all__ = ["EventRecorder", "changed_paths", "document_event_data", "pattern_to_regex"]
+__all__ = [
+    "EventRecorder",
+    "change_kind",
+    "changed_paths",
+    "cloud_event",
+    "document_event_data",
+    "pattern_to_regex",
+]
 
 _TYPE = "google.cloud.firestore.document.v1."
 _SCHEMA = (
@@ -84,10 +91,42 @@ def document_event_data(change: Change) -> bytes:
     return b"".join(parts)
 
 
-def _kind(change: Change) -> str:
+def change_kind(change: Change) -> str:
+    """Return ``created``, ``updated`` or ``deleted``."""
     if change.old is None:
         return "created"
     return "deleted" if change.new is None else "updated"
+
+
+def cloud_event(change: Change, kind: str, commit_time: int, data: bytes = b"") -> OutboxEvent:
+    """Return the event of one kind (``created``, ``written`` ...) about a change.
+
+    Args:
+        change: What happened.
+        kind: The last part of the event's type.
+        commit_time: Microseconds.
+        data: The payload when it has been made already.
+    """
+    name = parse_document_name(change.name)
+    database, path = name.collection.database, name.path
+    _, project, _, database_id = database.split("/")
+    return OutboxEvent(
+        id=str(uuid.uuid4()),
+        type=_TYPE + kind,
+        source=f"//firestore.googleapis.com/{database}",
+        subject=f"documents/{path}",
+        time=to_rfc3339(commit_time),
+        data=data or document_event_data(change),
+        data_content_type="application/protobuf",
+        data_schema=_SCHEMA,
+        extensions={
+            "location": _LOCATION,
+            "project": project,
+            "database": database_id,
+            "namespace": "(default)",
+            "document": path,
+        },
+    )
 
 
 class EventRecorder:
@@ -111,32 +150,12 @@ class EventRecorder:
             return False
         recorded = False
         for change in changes:
-            name = parse_document_name(change.name)
-            if self.wants(name.path):
+            if self.wants(parse_document_name(change.name).path):
                 recorded = True
-                self._append(change, name.collection.database, name.path, commit_time)
+                self._append(change, commit_time)
         return recorded
 
-    def _append(self, change: Change, database: str, path: str, commit_time: int) -> None:
+    def _append(self, change: Change, commit_time: int) -> None:
         data = document_event_data(change)
-        _, project, _, database_id = database.split("/")
-        for kind in (_kind(change), "written"):
-            self._outbox.append(
-                OutboxEvent(
-                    id=str(uuid.uuid4()),
-                    type=_TYPE + kind,
-                    source=f"//firestore.googleapis.com/{database}",
-                    subject=f"documents/{path}",
-                    time=to_rfc3339(commit_time),
-                    data=data,
-                    data_content_type="application/protobuf",
-                    data_schema=_SCHEMA,
-                    extensions={
-                        "location": _LOCATION,
-                        "project": project,
-                        "database": database_id,
-                        "namespace": "(default)",
-                        "document": path,
-                    },
-                )
-            )
+        for kind in (change_kind(change), "written"):
+            self._outbox.append(cloud_event(change, kind, commit_time, data))

@@ -111,6 +111,14 @@ class FieldIndexes:
                     "INSERT INTO field_entries VALUES (?, ?, ?)", (number, value, document_id)
                 )
 
+    def clear(self, collection: int) -> None:
+        """Remove all entries of a collection, in the transaction that removes its documents."""
+        self._connection.execute(
+            "DELETE FROM field_entries WHERE field IN"
+            " (SELECT id FROM field_indexes WHERE collection = ?)",
+            (collection,),
+        )
+
     def index_for(self, collection: int, path: str, *, contains: bool) -> int | None:
         """Return the index of a field, made now if need be, or None where it is not worth it."""
         fields = self._by_collection.get(collection, {})

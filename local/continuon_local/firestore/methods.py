@@ -52,9 +52,9 @@ def method_table(
     Args:
         engine: The database.
         indexes: Refuses queries without an index, or None to accept all.
-        access: Asked by the streams about each of their messages.
+        access: Asked about documents and about each message of a stream.
     """
-    documents, queries = DocumentCalls(engine), QueryCalls(engine, indexes)
+    documents, queries = DocumentCalls(engine, access), QueryCalls(engine, indexes)
     listening, writing = ListenCalls(engine, indexes, access), WriteStreamCalls(engine, access)
     unary: dict[str, Unary] = {
         "GetDocument": documents.get_document,

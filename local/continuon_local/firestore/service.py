@@ -10,9 +10,9 @@ import grpc.aio
 
 from continuon_local.database import open_database
 from continuon_local.events.outbox import Outbox
-from continuon_local.firestore.access import DenyUsers
 from continuon_local.firestore.app import FirestoreApp
 from continuon_local.firestore.calls import Calls
+from continuon_local.firestore.emulator import EmulatorApi
 from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
 from continuon_local.firestore.front import Front
@@ -20,12 +20,14 @@ from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
 from continuon_local.firestore.methods import method_table
 from continuon_local.firestore.rpc import MethodTable
+from continuon_local.firestore.rules_access import RulesAccess
+from continuon_local.firestore.rules_source import RulesSource
+from continuon_local.firestore.triggers import TriggerDelivery
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-    from continuon_local.firestore.access import Access
     from continuon_local.service import ServiceContext
 
 __all__ = ["FirestoreService"]
@@ -46,7 +48,10 @@ class FirestoreService:
         port: The port to bind, 0 for a free one.
         indexes_file: ``firestore.indexes.json``; with it, a query whose composite index is not
             defined there fails as it would in production. None checks nothing.
-        access: Decides what a user's token may do; by default nothing.
+        rules_file: ``firestore.rules``, the security rules that judge calls of users. Without it
+            they may do nothing, until rules are set.
+        functions_emulator: ``HOST:PORT`` of the Firebase CLI's functions emulator, to which the
+            triggers that it registers here are delivered.
     """
 
     def __init__(
@@ -55,14 +60,17 @@ class FirestoreService:
         *,
         port: int,
         indexes_file: Path | None = None,
-        access: Access | None = None,
+        rules_file: Path | None = None,
+        functions_emulator: str | None = None,
     ) -> None:
         self._context = context
         self._requested_port = port
         self._front: Front | None = None
         self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
         self._indexes_file = indexes_file
-        self._access = access or DenyUsers()
+        self._rules = RulesSource(rules_file)
+        self._functions_emulator = functions_emulator
+        self._triggers: TriggerDelivery | None = None
         self._connection: sqlite3.Connection | None = None
         self._server: grpc.aio.Server | None = None
         self._outbox: Outbox | None = None
@@ -124,7 +132,8 @@ class FirestoreService:
         engine = self._engine = Engine(self._context, self._connection, self._events)
         engine.on_events = self._outbox.notify
         indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
-        calls = Calls(method_table(engine, indexes, self._access), self._access)
+        access = RulesAccess(engine, self._rules, lambda: self._context.clock.now().timestamp())
+        calls = Calls(method_table(engine, indexes, access), access)
         self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")
         socket_path = str(Path(self._socket_folder.name) / "grpc")
         server = grpc.aio.server(options=_OPTIONS)
@@ -132,9 +141,9 @@ class FirestoreService:
         server.add_insecure_port(f"unix:{socket_path}")
         await server.start()
         self._server = server
-        front = Front(
-            FirestoreApp(calls), socket_path, host=self._context.host, port=self._requested_port
-        )
+        self._triggers = TriggerDelivery(engine, self._functions_emulator)
+        app = FirestoreApp(calls, EmulatorApi(engine, access, self._triggers))
+        front = Front(app, socket_path, host=self._context.host, port=self._requested_port)
         self._front = front
         try:
             await front.start()
@@ -149,6 +158,8 @@ class FirestoreService:
             self._server = None
         if self._front is not None:
             await self._front.stop()
+        if self._triggers is not None:
+            await self._triggers.stop()
         if self._socket_folder is not None:
             self._socket_folder.cleanup()
             self._socket_folder = None

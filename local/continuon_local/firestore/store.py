@@ -255,6 +255,17 @@ class DocumentStore:
         self.indexes.update(collection.number, stored.number, old, None)
         self._changed[collection.number] = version
 
+    def clear(self, collection: Collection, version: int) -> None:
+        """Remove every document of a collection, keeping them in the history."""
+        self._connection.execute(
+            "INSERT INTO history (collection, key, version, superseded, data)"
+            " SELECT collection, key, version, ?, data FROM documents WHERE collection = ?",
+            (version, collection.number),
+        )
+        self._connection.execute("DELETE FROM documents WHERE collection = ?", (collection.number,))
+        self.indexes.clear(collection.number)
+        self._changed[collection.number] = version
+
     def _supersede(self, collection: Collection, old: StoredDocument, version: int) -> None:
         self._connection.execute(
             "INSERT INTO history (collection, key, version, superseded, data)"

@@ -90,6 +90,11 @@ class TransactionManager:
         self._commits: deque[tuple[int, Mapping[str, Change]]] = deque()
         self.locks = LockTable(_LOCK_PATIENCE_S)
 
+    @property
+    def any_active(self) -> bool:
+        """Whether a transaction is in progress."""
+        return bool(self._active)
+
     def begin(self, database: str, options: Message) -> Transaction:
         """Begin a transaction as ``TransactionOptions`` ask; read times are the caller's to check.
 

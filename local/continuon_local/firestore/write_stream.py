@@ -62,6 +62,7 @@ class WriteStreamCalls:
     async def _commit(
         self, database: str, request: Message, caller: Caller, response: Message
     ) -> None:
-        result = await self._engine.commit(database, request.writes, b"", caller.name)
+        guard = self._access.guard(caller)
+        result = await self._engine.commit(database, request.writes, b"", caller.name, guard)
         response.write_results.extend(result.results)
         response.commit_time.CopyFrom(to_timestamp(result.commit_time))

@@ -55,6 +55,11 @@ class AccessBudget:
     _counted: set[tuple[str, ...]] = field(default_factory=set)
     _operation: set[tuple[str, ...]] = field(default_factory=set)
 
+    @property
+    def counted(self) -> int:
+        """How many documents were read, as they are billed."""
+        return len(self._counted)
+
     def begin(self) -> None:
         """Begin the evaluation for one operation of the request."""
         self._operation.clear()

@@ -84,6 +84,9 @@ class Evaluator:
             return self._traced(condition, scope) is True
         except EvaluationError:
             return False
+        except RecursionError:
+            self._record(condition, error="Expressions nest too deep.")
+            return False
 
     def _traced(self, node: Expression, scope: Scope) -> Value:
         """Evaluate a condition or an operand of one, and keep what came out."""

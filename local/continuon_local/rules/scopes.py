@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from continuon_local.rules.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from continuon_local.rules.nodes import Function
 
@@ -59,7 +59,13 @@ class Scope:
 
     def has(self, name: str) -> bool:
         """Tell whether a variable has this name."""
-        return name in self.variables or (self.parent is not None and self.parent.has(name))
+        return any(name in scope.variables for scope in self._chain())
+
+    def _chain(self) -> Iterator[Scope]:
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
 
     def read(self, name: str) -> Any:
         """Return a variable's value.
@@ -67,15 +73,15 @@ class Scope:
         Raises:
             EvaluationError: There is no such variable, or it has no value.
         """
-        if name in self.variables:
-            value = self.variables[name]
-            return value.value() if isinstance(value, Deferred) else value
-        if self.parent is None:
-            raise EvaluationError("Null value error.")
-        return self.parent.read(name)
+        for scope in self._chain():
+            if name in scope.variables:
+                value = scope.variables[name]
+                return value.value() if isinstance(value, Deferred) else value
+        raise EvaluationError("Null value error.")
 
     def function(self, name: str) -> tuple[Function, Scope] | None:
         """Return the function of this name and the scope it is defined in."""
-        if name in self.functions:
-            return self.functions[name], self
-        return None if self.parent is None else self.parent.function(name)
+        for scope in self._chain():
+            if name in scope.functions:
+                return scope.functions[name], scope
+        return None

@@ -168,9 +168,12 @@ def test_a_users_token_is_refused_and_the_owners_is_not(
         call: Any = channel.unary_unary("/google.firestore.v1.Firestore/GetDocument")
         request = GetDocumentRequest(name=name).SerializeToString()
         assert call(request, metadata=[("authorization", "Bearer owner")])
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(grpc.RpcError) as nobody:
+            call(request)
+        with pytest.raises(grpc.RpcError) as forged:
             call(request, metadata=[("authorization", "Bearer eyJhbGciOiJub25lIn0.e30.")])
-    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert nobody.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert forged.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_what_is_not_implemented_is_named(firestore_host: str) -> None:
