@@ -110,10 +110,11 @@ class LocalCloud:
 
     def _options(self, service: str) -> dict[str, Any]:
         """Return what a service takes from the project's files."""
-        indexes = (self.project.firestore or {}).get("indexes")
-        if service == "firestore" and indexes is not None:
-            return {"indexes_file": self.settings.root / indexes}
-        return {}
+        if service != "firestore":
+            return {}
+        named = self.project.firestore or {}
+        files = {"indexes_file": named.get("indexes"), "rules_file": named.get("rules")}
+        return {key: self.settings.root / file for key, file in files.items() if file is not None}
 
     async def stop(self) -> None:
         """Stop everything, the last started first. Safe to call twice."""
