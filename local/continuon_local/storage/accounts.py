@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -31,10 +32,19 @@ class Accounts:
 
     def __init__(self) -> None:
         self._keys: dict[str, RSAPublicKey] = {}
+        self._hmac_secrets: Callable[[str], bytes | None] = lambda _: None
 
     def public_key(self, email: str) -> RSAPublicKey | None:
         """Return the key of a service account, or None."""
         return self._keys.get(email)
+
+    def hmac_secret(self, access_id: str) -> bytes | None:
+        """Return the secret of an active HMAC key, or None."""
+        return self._hmac_secrets(access_id)
+
+    def trust_hmac(self, secrets_of: Callable[[str], bytes | None]) -> None:
+        """Accept what is signed with the secrets that ``secrets_of`` knows by access ID."""
+        self._hmac_secrets = secrets_of
 
     def trust(self, email: str, key: RSAPublicKey) -> None:
         """Accept what ``key`` signs in the name of ``email``."""

@@ -15,6 +15,7 @@ from continuon_local.storage.objects import Objects
 from continuon_local.storage.pubsub_bridge import PubSubBridge
 from continuon_local.storage.resumable import Sessions
 from continuon_local.storage.store import Store
+from continuon_local.storage.upload_parts import UploadParts
 from continuon_local.storage.versions import Versions
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Engine:
     folders: Folders
     hmac_keys: HmacKeys
     versions: Versions
+    parts: UploadParts
 
     @property
     def meter(self) -> Meter:
@@ -70,12 +72,15 @@ class Engine:
         versions = Versions(store, outbox, notices)
         objects = Objects(store, bodies, outbox, versions, clock)
         folders = Folders(connection, clock)
+        hmac_keys = HmacKeys(connection, clock)
+        accounts.trust_hmac(hmac_keys.hmac_secret)
         buckets = Buckets(store, clock)
         buckets.on_delete += [notices.forget_bucket, folders.forget_bucket]
         # The files of what could have been restored go with the next sweep.
         buckets.on_delete.append(store.drop_bucket_soft_deleted)
         sessions = Sessions(connection, bodies, objects, clock)
-        bodies.prepare(store.body_ids() | sessions.body_ids())
+        parts = UploadParts(connection, clock)
+        bodies.prepare(store.body_ids() | sessions.body_ids() | parts.body_ids())
         return cls(
             context=context,
             store=store,
@@ -88,6 +93,7 @@ class Engine:
             notices=notices,
             pubsub=bridge,
             folders=folders,
-            hmac_keys=HmacKeys(connection, clock),
+            hmac_keys=hmac_keys,
             versions=versions,
+            parts=parts,
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from continuon_local.storage.records import ObjectRecord
     from continuon_local.storage.store import Store
 
-__all__ = ["ListQuery", "Page", "list_objects", "page_size"]
+__all__ = ["ListQuery", "Page", "list_objects", "page_size", "successor"]
 
 # The service answers at most this many items and prefixes at once, and so many by default.
 _MAX_RESULTS = 1000

@@ -1,4 +1,4 @@
-"""The XML API as signed URLs use it, on objects."""
+"""The XML API on objects, and its listings of buckets."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from continuon_local.meter import Operation
+from continuon_local.storage import xml_uploads
 from continuon_local.storage.checksums import Expected, SizeRange
 from continuon_local.storage.errors import StorageError, invalid, not_implemented
 from continuon_local.storage.object_changes import requested_fields
 from continuon_local.storage.objects import NewObject
 from continuon_local.storage.preconditions import Preconditions, check_entity_tag
 from continuon_local.storage.session_http import cancel_upload, continue_upload, incomplete
-from continuon_local.storage.signed_urls import SignedRequest, is_signed, verify
 from continuon_local.storage.transfer import download, object_headers, receive
 from continuon_local.storage.upload_session import Session
+from continuon_local.storage.xml_auth import authorise
+from continuon_local.storage.xml_listing import list_bucket
 
 if TYPE_CHECKING:
     from typing import Any
@@ -39,7 +41,11 @@ _METADATA_PREFIX = "x-goog-meta-"
 
 # Parameters that choose another method of the XML API than the plain one.
 _SUB_RESOURCES = frozenset(
-    {"acl", "compose", "cors", "lifecycle", "tagging", "uploads", "uploadId", "versioning"}
+    {"acl", "compose", "cors", "lifecycle", "retention", "tagging", "uploads", "versioning"}
+)
+_BUCKET_SUB_RESOURCES = frozenset(
+    {"acl", "billing", "cors", "defaultObjectAcl", "encryption", "lifecycle", "location"}
+    | {"logging", "storageClass", "tagging", "versioning", "versions", "websiteConfig"}
 )
 
 
@@ -52,11 +58,25 @@ async def handle(call: Call, bucket: str, name: str) -> Response:
     session_id = call.parameters.get("upload_id")
     if session_id is not None and call.method in {"PUT", "POST", "DELETE"}:
         return await _session(call, session_id)
-    digest = authorise(call)
+    digest = authorise(call, bucket, name)
+    if not name:
+        return _bucket(call, bucket)
+    if call.parameters.keys() & {"uploads", "uploadId"}:
+        return await _parts(call, bucket, name, digest)
     for sub_resource in _SUB_RESOURCES & call.parameters.keys():
         raise not_implemented(f"{call.method} of an object with ?{sub_resource}")
-    if not name:
-        raise not_implemented(f"{call.method} of a bucket in the XML API")
+    return await _object(call, bucket, name, digest)
+
+
+async def _parts(call: Call, bucket: str, name: str, digest: str | None) -> Response:
+    if "uploadId" in call.parameters:
+        return await xml_uploads.handle(call, bucket, name, digest)
+    if call.method == "POST":
+        return await xml_uploads.initiate(call, bucket, name, _fields(call, bucket))
+    raise not_implemented(f"{call.method} of an object with ?uploads")
+
+
+async def _object(call: Call, bucket: str, name: str, digest: str | None) -> Response:
     match call.method:
         case "GET" | "HEAD":
             return _read(call, bucket, name)
@@ -75,30 +95,20 @@ async def handle(call: Call, bucket: str, name: str) -> Response:
             )
 
 
-def authorise(call: Call) -> str | None:
-    """Return the SHA-256 (hexadecimal) that the body must have, or None for any body.
-
-    Raises:
-        StorageError: The request is neither signed nor an administrator's (400, 403).
-    """
-    if is_signed(call.parameters):
-        request = SignedRequest(
-            method=call.method,
-            raw_path=call.raw_path,
-            raw_query=call.raw_query,
-            headers=[
-                (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-                for name, value in call.request.headers.raw
-            ],
-        )
-        now = call.engine.context.clock.now()
-        return verify(request, call.engine.accounts, now).payload_sha256
-    if call.headers.get("authorization") == "Bearer owner":
-        return None
-    details = {
-        "Details": "Anonymous caller does not have access to the Google Cloud Storage object."
-    }
-    raise StorageError(403, "forbidden", "AccessDenied", "Access denied.", details=details)
+def _bucket(call: Call, bucket: str) -> Response:
+    """Answer a request for a bucket: its lists, and whether it is there."""
+    others = _BUCKET_SUB_RESOURCES & call.parameters.keys()
+    if call.method == "GET" and "uploads" in call.parameters:
+        return xml_uploads.list_uploads(call, bucket)
+    if others or call.method not in {"GET", "HEAD"} or not bucket:
+        what = "".join(f" with ?{name}" for name in sorted(others))
+        raise not_implemented(f"{call.method} of a bucket in the XML API{what}")
+    if call.method == "GET":
+        return list_bucket(call, bucket)
+    found = call.engine.objects.bucket(bucket)
+    call.count(Operation.STORAGE_CLASS_B)
+    headers = {"x-goog-metageneration": str(found.metageneration), "content-length": "0"}
+    return Response(status_code=200, headers=headers)
 
 
 def _fields(call: Call, bucket: str) -> dict[str, Any]:
