@@ -10,6 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from continuon_local.firestore.errors import not_found
 from continuon_local.firestore.json_errors import error_document, http_status
 from continuon_local.firestore.rest import RestApi, json_response
+from continuon_local.firestore.rpc import SERVICE
+from continuon_local.firestore.webchannel import WebChannel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,10 +56,16 @@ class FirestoreApp:
     """The ASGI application."""
 
     def __init__(self, calls: Calls, emulator: EmulatorApi) -> None:
+        self._channel = WebChannel(calls)
         self._routes: dict[str, Answer] = {
             "/v1/": RestApi(calls).answer,
             "/emulator/v1/": emulator.answer,
+            f"/{SERVICE}/": self._channel.answer,
         }
+
+    async def stop(self) -> None:
+        """End what is still open."""
+        await self._channel.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-__all__ = ["MethodTable"]
+__all__ = ["SERVICE", "MethodTable"]
 
 SERVICE = "google.firestore.v1.Firestore"
 

@@ -65,6 +65,7 @@ class FirestoreService:
     ) -> None:
         self._context = context
         self._requested_port = port
+        self._app: FirestoreApp | None = None
         self._front: Front | None = None
         self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
         self._indexes_file = indexes_file
@@ -142,7 +143,7 @@ class FirestoreService:
         await server.start()
         self._server = server
         self._triggers = TriggerDelivery(engine, self._functions_emulator)
-        app = FirestoreApp(calls, EmulatorApi(engine, access, self._triggers))
+        app = self._app = FirestoreApp(calls, EmulatorApi(engine, access, self._triggers))
         front = Front(app, socket_path, host=self._context.host, port=self._requested_port)
         self._front = front
         try:
@@ -156,6 +157,8 @@ class FirestoreService:
         if self._server is not None:
             await self._server.stop(_STOP_GRACE_S)
             self._server = None
+        if self._app is not None:
+            await self._app.stop()
         if self._front is not None:
             await self._front.stop()
         if self._triggers is not None:
