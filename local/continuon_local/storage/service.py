@@ -16,6 +16,7 @@ from continuon_local.lock import DataFolderLock
 from continuon_local.storage.accounts import Accounts, load_or_create
 from continuon_local.storage.app import create_app
 from continuon_local.storage.engine import Engine
+from continuon_local.storage.lifecycle import Sweeper
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +59,7 @@ class StorageService:
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._engine: Engine | None = None
+        self._sweeper: Sweeper | None = None
         self._service_account_file: Path | None = None
 
     @property
@@ -99,7 +101,9 @@ class StorageService:
         durable = self._context.data_dir is not None
         self._connection = open_database(folder / "storage.db" if durable else None)
         self._engine = Engine.create(self._context, self._connection, folder / "storage", accounts)
+        self._sweeper = Sweeper(self._engine)
         await self._serve(self._engine)
+        self._sweeper.start()
 
     def _folder(self) -> Path:
         if self._context.data_dir is not None:
@@ -138,6 +142,8 @@ class StorageService:
             self._server.should_exit = True
             await self._serving
             self._server = self._serving = None
+        if self._sweeper is not None:
+            await self._sweeper.stop()
         if self._engine is not None:
             await self._engine.pubsub.stop()
         if self._connection is not None:

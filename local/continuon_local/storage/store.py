@@ -280,14 +280,13 @@ class Store:
         )
         return map(_object, rows)
 
-    def neighbours(self, record: ObjectRecord) -> tuple[int, str | None]:
-        """Return how many generations are newer, and when the next one came."""
+    def newer_versions(self, record: ObjectRecord) -> int:
+        """Return how many generations of the same name are newer."""
         row = self.connection.execute(
-            "SELECT count(*), min(created) FROM objects"
-            " WHERE bucket = ? AND name = ? AND generation > ?",
+            "SELECT count(*) FROM objects WHERE bucket = ? AND name = ? AND generation > ?",
             (record.bucket, record.name, record.generation),
         ).fetchone()
-        return int(row[0]), row[1]
+        return int(row[0])
 
     def bucket_names(self) -> list[str]:
         """Return the names of all buckets."""
