@@ -13,6 +13,7 @@ from google.cloud.firestore import FieldFilter
 from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon.platform.storage import STORAGE, storage_client, storage_errors
+from continuon.platform.unary import create_documents
 from continuon_rlds.records import EpisodeRecord
 from continuon_rlds.settings import settings
 
@@ -91,13 +92,10 @@ class EpisodeStore:
         Raises:
             ProblemError: ``signature.replayed``; nothing was written.
         """
-        batch = self._documents.batch()
-        if nonce is not None:
-            nonce.spend_in(batch)
-        batch.create(self.reference(record.episode_id), record.to_document())
+        spent = nonce.document if nonce else {}
+        episode = {self.reference(record.episode_id): record.to_document()}
         try:
-            with firestore_errors():
-                await batch.commit(**RPC)
+            await create_documents({**spent, **episode})
         except exceptions.AlreadyExists:
             # A commit names no culprit. Spending the nonce alone says whether it was that.
             if nonce is not None:

@@ -29,17 +29,13 @@ from continuon.auth.problems import (
 from continuon.auth.signatures import SignedRequest, claimed_key_id, verify_request
 from continuon.contracts.robots import RobotStatus
 from continuon.errors import ProblemError, UnavailableError
-from continuon.platform.firestore import (
-    RPC,
-    firestore_client,
-    firestore_errors,
-    read_fields,
-)
+from continuon.platform.firestore import firestore_client
+from continuon.platform.unary import create_documents, read_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from google.cloud.firestore import AsyncDocumentReference, AsyncWriteBatch
+    from google.cloud.firestore import AsyncDocumentReference
 
 __all__ = [
     "Caller",
@@ -97,14 +93,12 @@ class Nonce:
     expires_at: datetime
 
     @property
-    def _reference(self) -> AsyncDocumentReference:
+    def document(self) -> dict[AsyncDocumentReference, dict[str, Any]]:
+        """What has to be created to spend it: that fails with AlreadyExists on a replay."""
         # The id is a hash so that a nonce can hold no character that a path gives a meaning to.
         name = hashlib.sha256(f"{self.key_id}:{self.value}".encode()).hexdigest()
-        return firestore_client().collection(_NONCES).document(name)
-
-    def spend_in(self, batch: AsyncWriteBatch) -> None:
-        """Spend it in ``batch``, whose commit then fails with AlreadyExists on a replay."""
-        batch.create(self._reference, {"expires_at": self.expires_at})
+        reference = firestore_client().collection(_NONCES).document(name)
+        return {reference: {"expires_at": self.expires_at}}
 
     async def spend(self) -> None:
         """Spend it now.
@@ -113,8 +107,7 @@ class Nonce:
             ProblemError: ``signature.replayed``.
         """
         try:
-            with firestore_errors():
-                await self._reference.create({"expires_at": self.expires_at}, **RPC)
+            await create_documents(self.document)
         except exceptions.AlreadyExists as error:
             raise ProblemError(SIGNATURE_REPLAYED) from error
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from continuon.errors import ProblemError
 from continuon.platform import identity
 from continuon.platform.identity import Nonce
+from continuon.platform.unary import create_documents
 
 if TYPE_CHECKING:
     from google.cloud import firestore
@@ -43,11 +44,13 @@ async def test_two_robots_may_have_the_same_nonce() -> None:
         assert await _spent(Nonce(robot_id, "m" * 24, _EXPIRES)) == "spent"
 
 
-async def test_a_nonce_spent_in_a_batch_is_spent(documents: firestore.AsyncClient) -> None:
+async def test_a_nonce_spent_with_the_requests_effect_is_spent(
+    documents: firestore.AsyncClient,
+) -> None:
     nonce = Nonce("robot-4", "k" * 24, _EXPIRES)
-    batch = documents.batch()
-    nonce.spend_in(batch)
-    await batch.commit()
+    effect = documents.collection("effects").document("one")
+    await create_documents({**nonce.document, effect: {"done": True}})
+    assert (await effect.get()).to_dict() == {"done": True}
     assert await _spent(nonce) == "signature.replayed"
 
 
@@ -58,3 +61,22 @@ async def test_a_nonce_is_remembered_until_it_cannot_be_used(
     kept = [s.get("expires_at") async for s in documents.collection("nonces").stream()]
     assert _EXPIRES in kept
     assert all(at - _EXPIRES < timedelta(seconds=1) for at in kept)
+
+
+async def test_what_is_created_by_the_plain_call_is_what_the_client_reads(
+    documents: firestore.AsyncClient,
+) -> None:
+    data: dict[str, Any] = {
+        "null": None,
+        "flag": True,
+        "count": -(2**63),
+        "share": 0.1,
+        "name": "Zoë",
+        "at": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        "empty": {},
+        "none": [],
+        "nested": {"list": [1, {"deep": [False]}], "ä b.c": 1},
+    }
+    reference = documents.collection("types").document("all")
+    await create_documents({reference: data})
+    assert (await reference.get()).to_dict() == data
