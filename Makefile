@@ -10,7 +10,7 @@ PACKAGES := shared/pyproject.toml sdk/pyproject.toml local/pyproject.toml
 CODEBASES := functions/rlds functions/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-unit test-integration test-e2e test-browser \
+.PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
 	check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
@@ -34,13 +34,16 @@ demo: $(READY) ## The main job end to end on an embedded local cloud
 run: $(READY) ## Keep the local cloud and the web pages up; data stays in .continuon/
 	@$(BIN)/continuon-local up
 
-test: test-unit test-integration test-e2e test-browser ## Every tier that needs no extra install
+test: test-unit test-integration test-rules test-e2e test-browser ## Every tier that needs no extra install
 
 test-unit: $(READY) ## Decisions and codecs; opens no socket
 	$(PYTEST) tests/unit
 
 test-integration: $(READY) ## Real Google clients against the local cloud
 	$(PYTEST) tests/integration
+
+test-rules: $(READY) ## Security rules, allow and deny
+	$(PYTEST) tests/rules
 
 test-e2e: $(READY) ## The robot client through the hosting gateway, bad days included
 	$(PYTEST) tests/e2e

@@ -160,11 +160,18 @@ class RulesAccess:
             database = parse_parent(parent)[0] if parent else message.database
             self._judged(caller, database, lambda judge: check(judge, message))
 
-    def _judged(self, caller: Caller, database: str, judge_all: Callable[[_Judge], None]) -> None:
+    def _judged(
+        self,
+        caller: Caller,
+        database: str,
+        judge_all: Callable[[_Judge], None],
+        now: int | None = None,
+    ) -> None:
         """Judge one request; the documents that rules read are billed whatever comes out."""
+        now = self._engine.now() if now is None else now
         project = database.split("/")[1] if database.count("/") else ""
         auth = authenticated(caller.user_token, project, self._now_s())
-        judge = _Judge(self, caller, database, auth, self._engine.now(), AccessBudget())
+        judge = _Judge(self, caller, database, auth, now, AccessBudget())
         try:
             judge_all(judge)
         finally:
@@ -238,7 +245,8 @@ class RulesAccess:
                 _, after = _seen(name, plan.after)
                 judge.require(documents, plan.method, path, resource=before, new_resource=after)
 
-        self._judged(caller, database, judge_all)
+        # The time of the commit, which server timestamps in it will have.
+        self._judged(caller, database, judge_all, version)
 
     def _load(self, name: str) -> Message | None:
         stored = self._engine.store.get(parse_document_name(name))
