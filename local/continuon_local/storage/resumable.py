@@ -42,6 +42,9 @@ _LIFETIME = timedelta(days=7)
 # How often a long chunk is synchronised, so that a crash does not cost more than this.
 _SYNC_BYTES = 32 << 20
 
+# How long a request that continues a session waits for the one before it.
+_GRACE_SECONDS = 0.25
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS upload_sessions (
     id TEXT PRIMARY KEY,
@@ -158,6 +161,8 @@ class Sessions:
         Whoever lost a connection asks again on another: the newer request is the one that counts.
         """
         while (writer := self._writers.get(session_id)) is not None:
+            # A connection that broke ends by itself, and keeps what it still had in its buffers.
+            await asyncio.wait([writer], timeout=_GRACE_SECONDS)
             writer.cancel()
             await asyncio.wait([writer])
             self._forget_writer(session_id, writer)
