@@ -1,0 +1,29 @@
+"""All areas, in the order of the table."""
+
+from __future__ import annotations
+
+from conformance import (
+    firestore_limits,
+    firestore_listen,
+    firestore_queries,
+    firestore_reads,
+    firestore_transactions,
+    firestore_values,
+    firestore_writes,
+    pubsub_messages,
+    pubsub_resources,
+)
+
+__all__ = ["AREAS"]
+
+AREAS = [
+    *firestore_values.AREAS,
+    *firestore_writes.AREAS,
+    *firestore_limits.AREAS,
+    *firestore_reads.AREAS,
+    *firestore_queries.AREAS,
+    *firestore_transactions.AREAS,
+    *firestore_listen.AREAS,
+    *pubsub_resources.AREAS,
+    *pubsub_messages.AREAS,
+]
