@@ -297,6 +297,8 @@ def slice_of(value: Value, start: Value, end: Value) -> Value:
     """
     if not isinstance(value, str | list | Path):
         raise EvaluationError("Function not found error: Name: [@range].")
+    if start is None and end is None:
+        return value
     size = _length(value)
     first, last = (0 if start is None else start), (size if end is None else end)
     if type(first) is not int or type(last) is not int:
