@@ -10,7 +10,6 @@ from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
 from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.vector import Vector
 
-from conformance.answers import attempt
 from conformance.model import Area, FirestoreGround
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ def _seed(ground: FirestoreGround) -> None:
 
 queries.seed = _seed
 raw_queries.seed = _seed
-
-_Q = "Callable[[Query], Any]"
 
 
 def _desc(field: str) -> Callable[[Any], Any]:
@@ -549,7 +546,7 @@ def _raw_aggregate(ground: FirestoreGround, parts: list[dict[str, Any]]) -> Any:
     request = {"parent": ground.root, "structured_aggregation_query": query}
     answers = list(ground.api.run_aggregation_query(request=request))
     return [
-        {key: value.integer_value for key, value in answer.result.aggregate_fields.items()}
+        sorted((key, value.integer_value) for key, value in answer.result.aggregate_fields.items())
         for answer in answers
     ]
 
@@ -599,5 +596,3 @@ for _measure in DistanceMeasure:
         )
 
 AREAS = [queries, raw_queries, aggregations, vectors]
-
-_ = attempt

@@ -112,9 +112,11 @@ def query_inside(ground: FirestoreGround) -> Any:
     for number in range(3):
         ground.docs.document(str(number)).set({"n": number})
 
+    positive = ground.docs.where(filter=firestore.FieldFilter("n", ">", 0))
+
     @firestore.transactional
     def act(transaction: Transaction) -> Any:
-        return [s.id for s in transaction.get(ground.docs.where("n", ">", 0))]  # type: ignore[arg-type]
+        return [s.id for s in transaction.get(positive)]
 
     return act(ground.client.transaction())
 

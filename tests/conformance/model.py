@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from conformance.answers import attempt
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 __all__ = ["Area", "FirestoreGround", "PubSubGround"]
+
+
+@dataclass(frozen=True)
+class _Administrator:
+    """The generated client with the outer client's credentials on every call."""
+
+    inner: FirestoreClient
+    metadata: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(self.inner, name), metadata=self.metadata)
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,8 @@ class FirestoreGround:
     @property
     def api(self) -> FirestoreClient:
         """The generated client underneath, for requests that the outer client never sends."""
-        return self.client._firestore_api
+        administrator = _Administrator(self.client._firestore_api, self.client._rpc_metadata)
+        return cast("FirestoreClient", administrator)
 
     @property
     def database(self) -> str:

@@ -10,7 +10,7 @@ from conformance.answers import attempt
 from conformance.model import Area, PubSubGround
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 __all__ = ["AREAS"]
 
@@ -371,7 +371,5 @@ def _filtered(ground: PubSubGround, *, text: str) -> Any:
 
 for _name, _text in _FILTERS.items():
     filters.add(f"filter_{_name}", partial(_filtered, text=_text))
-
-_Checks = "Callable[[], Any]"
 
 AREAS = [messages, filters]
