@@ -15,6 +15,11 @@ from continuon_local.firestore.errors import failed_precondition
 from continuon_local.firestore.fields import DOCUMENT_ID
 from continuon_local.firestore.filters import Operator, disjunctions, is_unary
 from continuon_local.firestore.filters import inequality_fields as inequalities
+from continuon_local.firestore.index_messages import (
+    VECTOR,
+    missing_index_message,
+    missing_vector_message,
+)
 from continuon_local.firestore.messages import StructuredQuery
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ _CONTAINS = "CONTAINS"
 _ARRAY_OPERATORS = {Operator.ARRAY_CONTAINS, Operator.ARRAY_CONTAINS_ANY}
 
 Entry = tuple[str, str]
-"""A field path, and ``ASCENDING``, ``DESCENDING`` or ``CONTAINS``."""
+"""A field path, and ``ASCENDING``, ``DESCENDING``, ``CONTAINS`` or ``VECTOR_`` and a dimension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,7 @@ class IndexNeed:
 
 
 def _composite(entry: Mapping[str, Any]) -> CompositeIndex:
-    fields = [
-        (field["fieldPath"], field.get("order") or field.get("arrayConfig") or _ASCENDING)
-        for field in entry["fields"]
-    ]
+    fields = [(field["fieldPath"], _kind(field)) for field in entry["fields"]]
     if fields and fields[-1][0] == DOCUMENT_ID:
         name = fields.pop()
         if fields and name[1] != _direction_after(fields[-1]):
@@ -70,6 +72,13 @@ def _composite(entry: Mapping[str, Any]) -> CompositeIndex:
     return CompositeIndex(
         entry["collectionGroup"], entry.get("queryScope", _COLLECTION), tuple(fields)
     )
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    """Return the order or array configuration of an index's field, or its vector's dimension."""
+    if "vectorConfig" in field:
+        return f"{VECTOR}{int(field['vectorConfig']['dimension'])}"
+    return str(field.get("order") or field.get("arrayConfig") or _ASCENDING)
 
 
 def _direction_after(last: Entry) -> str:
@@ -96,9 +105,14 @@ def load_indexes(path: Path) -> IndexChecker:
             )
             for override in document.get("fieldOverrides", [])
         }
+        lifetimes = [
+            (override["collectionGroup"], override["fieldPath"])
+            for override in document.get("fieldOverrides", [])
+            if override.get("ttl") is True
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a file of Firestore indexes: {error!r}") from error
-    return IndexChecker(composites, singles)
+    return IndexChecker(composites, singles, lifetimes)
 
 
 def _equality(leaf: Message, unequal: Sequence[str]) -> Entry | None:
@@ -150,18 +164,28 @@ class IndexChecker:
         composites: The composite indexes.
         singles: For a collection id and field path with an override, the scopes and kinds of
             its single-field indexes.
+        lifetimes: Collection ids and the paths of the fields after whose time documents expire.
+
+    Attributes:
+        lifetimes: The same.
     """
 
     def __init__(
         self,
         composites: Sequence[CompositeIndex],
         singles: Mapping[tuple[str, str], frozenset[tuple[str, str]]],
+        lifetimes: Sequence[tuple[str, str]] = (),
     ) -> None:
+        self.lifetimes = tuple(lifetimes)
         self._composites = tuple(composites)
         self._singles = dict(singles)
 
-    def check(self, query: Message) -> None:
+    def check(self, database: str, query: Message) -> None:
         """Refuse a ``StructuredQuery`` that the defined indexes cannot answer.
+
+        Args:
+            database: ``projects/P/databases/D``.
+            query: The query.
 
         Raises:
             StatusError: FAILED_PRECONDITION with the index to add.
@@ -170,12 +194,24 @@ class IndexChecker:
         if selector is None or not selector.collection_id:
             return
         scope = _GROUP if selector.all_descendants else _COLLECTION
+        if query.HasField("find_nearest"):
+            self._check_vector(database, selector.collection_id, scope, query)
+            return
         for need in needs_of(query):
             missing = self.missing(selector.collection_id, scope, need)
             if missing is not None:
+                raise failed_precondition(missing_index_message(database, missing))
+
+    def _check_vector(self, database: str, collection_id: str, scope: str, query: Message) -> None:
+        search = query.find_nearest
+        dimension = len(search.query_vector.map_value.fields["value"].array_value.values)
+        vector = (search.vector_field.field_path, f"{VECTOR}{dimension}")
+        for need in needs_of(query):
+            required = IndexNeed(need.equalities, (*need.orders, vector))
+            if not self._served(collection_id, scope, required):
+                fields = (*sorted(need.equalities), *required.orders)
                 raise failed_precondition(
-                    "The query requires an index. Add to firestore.indexes.json: "
-                    + json.dumps(missing)
+                    missing_vector_message(database, collection_id, scope, fields)
                 )
 
     def missing(self, collection_id: str, scope: str, need: IndexNeed) -> dict[str, Any] | None:
@@ -197,7 +233,10 @@ class IndexChecker:
         path, kind = entry
         if path == DOCUMENT_ID:
             return kind == _ASCENDING
-        for field_path in (path, "*"):
+        # A map's override holds for what is inside it, unless that has its own.
+        segments = path.split(".")
+        above = [".".join(segments[:length]) for length in range(len(segments), 0, -1)]
+        for field_path in (*above, "*"):
             override = self._singles.get((collection_id, field_path))
             if override is not None:
                 return (scope, kind) in override

@@ -119,10 +119,12 @@ class _Stream:
         if kind != "query":
             raise invalid_argument("A target must be a query or documents.")
         query = compile_query(message.query.parent, message.query.structured_query)
+        if query.nearest is not None:
+            raise invalid_argument("A vector search cannot be listened to.")
         if query.database != database:
             raise invalid_argument("A target must be in the database of its stream.")
         if self._indexes is not None:
-            self._indexes.check(message.query.structured_query)
+            self._indexes.check(database, message.query.structured_query)
         return QueryTarget(self._engine.store, target_id, query)
 
     def _refuse(self, target_id: int, error: StatusError) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.constraints import constraints_of
-from continuon_local.firestore.errors import invalid_argument, unimplemented
+from continuon_local.firestore.errors import invalid_argument
 from continuon_local.firestore.fields import (
     DOCUMENT_ID,
     FieldPath,
@@ -23,12 +23,14 @@ from continuon_local.firestore.limits import MAX_SORT_ORDERS
 from continuon_local.firestore.messages import Document, StructuredQuery
 from continuon_local.firestore.ordering import encode_path, encode_value, invert
 from continuon_local.firestore.paths import parse_document_name, parse_parent
+from continuon_local.firestore.vectors import compile_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from continuon_local.firestore.constraints import Constraint
     from continuon_local.firestore.messages import Message
+    from continuon_local.firestore.vectors import Nearest
 
 __all__ = ["Bound", "CompiledQuery", "Order", "compile_query"]
 
@@ -98,6 +100,7 @@ class CompiledQuery:
         limit: How many results to give, or None for all.
         projection: The fields to give, or None for all; empty for names only.
         constraints: What the filters demand of single fields, for indexes.
+        nearest: The vector search among the results, or None.
     """
 
     database: str
@@ -112,12 +115,14 @@ class CompiledQuery:
     limit: int | None
     projection: Sequence[FieldPath] | None
     constraints: Sequence[Constraint]
+    nearest: Nearest | None = None
 
     @property
     def is_whole_collection(self) -> bool:
         """Whether every document of one collection is a result, in the order of names."""
         return (
             self.predicate is _everything
+            and self.nearest is None
             and self.orders[0].path == DOCUMENT_ID
             and self.start is None
             and self.end is None
@@ -239,10 +244,8 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
 
     Raises:
         StatusError: INVALID_ARGUMENT for a query that Firestore does not accept, UNIMPLEMENTED
-            for vector search.
+            for vector search combined with an order.
     """
-    if query.HasField("find_nearest"):
-        raise unimplemented("StructuredQuery.find_nearest")
     database, parent_path = parse_parent(parent)
     if len(query.from_) > 1:
         raise invalid_argument(
@@ -272,6 +275,7 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
         limit=query.limit.value if query.HasField("limit") else None,
         projection=_projection(query),
         constraints=constraints_of(query),
+        nearest=compile_nearest(query),
     )
 
 

@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     from continuon_local.firestore.indexes import IndexChecker
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.query import CompiledQuery
+    from continuon_local.firestore.query_run import QueryResult
 
 __all__ = ["QueryCalls"]
 
 _MIN_PARTITION_DOCUMENTS = 128
 """Fewer documents are not worth a partition of their own."""
+
+VECTOR_ENTRIES_PER_READ = 100
+"""Google bills one read for each batch of vector index entries looked at."""
+
+
+def _vector_reads(result: QueryResult) -> int:
+    return -(-result.searched // VECTOR_ENTRIES_PER_READ)
 
 
 class QueryCalls:
@@ -58,7 +66,7 @@ class QueryCalls:
     ) -> CompiledQuery:
         query = compile_query(parent, structured_query, aggregated)
         if self._indexes is not None:
-            self._indexes.check(structured_query)
+            self._indexes.check(query.database, structured_query)
         return query
 
     async def run_query(self, request: Message, caller: Caller) -> AsyncGenerator[bytes]:
@@ -68,7 +76,7 @@ class QueryCalls:
         query = self._compile(request.parent, request.structured_query)
         reader = self._engine.reader(query.database, request)
         read_time, result = await self._engine.query(reader, query)
-        billed = max(1, len(result.rows) + result.skipped)
+        billed = max(1, len(result.rows) + result.skipped + _vector_reads(result))
         self._engine.meter(Operation.FIRESTORE_READ, billed, caller.name)
         if reader.opened or result.skipped or not result.rows:
             head = RunQueryResponse(

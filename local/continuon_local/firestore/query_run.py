@@ -7,7 +7,7 @@ soon as the limit is full.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.fields import DOCUMENT_ID
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.query import CompiledQuery
     from continuon_local.firestore.store import Collection, DocumentStore
+    from continuon_local.firestore.vectors import Nearest
 
 __all__ = ["QueryResult", "Row", "run_query"]
 
@@ -62,10 +63,12 @@ class QueryResult:
     Attributes:
         rows: In the query's order.
         skipped: How many results the offset left out.
+        searched: How many documents a vector search looked at.
     """
 
     rows: Sequence[Row]
     skipped: int
+    searched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ def run_query(store: DocumentStore, query: CompiledQuery, version: int | None) -
         query: What to look for.
         version: The snapshot to read, or None for the present.
     """
+    if query.nearest is not None:
+        return _nearest(store, query, query.nearest, version)
     if query.is_whole_collection and (version is None or version >= store.last_version):
         return _all_of_one(store, query)
     end = None if query.limit is None else query.offset + query.limit
@@ -195,3 +200,30 @@ def run_query(store: DocumentStore, query: CompiledQuery, version: int | None) -
 
 def _sort_key(pair: tuple[bytes, Row]) -> bytes:
     return pair[0]
+
+
+def _nearest(
+    store: DocumentStore, query: CompiledQuery, nearest: Nearest, version: int | None
+) -> QueryResult:
+    """Rank what the filters leave by its distance; equal distances keep the order of names."""
+    candidates = run_query(store, replace(query, nearest=None, limit=None, offset=0), version)
+    ranked: list[tuple[float, float, Row]] = []
+    for row in candidates.rows:
+        distance = nearest.distance(row.document.fields)
+        if distance is not None:
+            ranked.append((nearest.rank(distance), distance, row))
+    ranked.sort(key=lambda entry: entry[0])
+    limit = nearest.limit if query.limit is None else min(nearest.limit, query.limit)
+    rows = [
+        _with_distance(nearest, row, distance)
+        for _, distance, row in ranked[query.offset : query.offset + limit]
+    ]
+    return QueryResult(rows, min(query.offset, len(ranked)), searched=len(candidates.rows))
+
+
+def _with_distance(nearest: Nearest, row: Row, distance: float) -> Row:
+    if nearest.result is None:
+        return row
+    document = row.document
+    nearest.with_distance(document, distance)
+    return replace(row, data=document.SerializeToString())

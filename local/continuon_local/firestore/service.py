@@ -15,6 +15,7 @@ from continuon_local.firestore.calls import Calls
 from continuon_local.firestore.emulator import EmulatorApi
 from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
+from continuon_local.firestore.expiry import Expiry
 from continuon_local.firestore.front import Front
 from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
@@ -47,7 +48,8 @@ class FirestoreService:
         context: Where data goes, what time it is, who counts.
         port: The port to bind, 0 for a free one.
         indexes_file: ``firestore.indexes.json``; with it, a query whose composite index is not
-            defined there fails as it would in production. None checks nothing.
+            defined there fails as it would in production, and documents expire by its time-to-live
+            policies. None checks nothing.
         rules_file: ``firestore.rules``, the security rules that judge calls of users. Without it
             they may do nothing, until rules are set.
         functions_emulator: ``HOST:PORT`` of the Firebase CLI's functions emulator, to which the
@@ -66,6 +68,7 @@ class FirestoreService:
         self._context = context
         self._requested_port = port
         self._app: FirestoreApp | None = None
+        self._expiry: Expiry | None = None
         self._front: Front | None = None
         self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
         self._indexes_file = indexes_file
@@ -135,6 +138,9 @@ class FirestoreService:
         indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
         access = RulesAccess(engine, self._rules, lambda: self._context.clock.now().timestamp())
         calls = Calls(method_table(engine, indexes, access), access)
+        if indexes is not None:
+            self._expiry = Expiry(engine, indexes.lifetimes)
+            self._expiry.start()
         self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")
         socket_path = str(Path(self._socket_folder.name) / "grpc")
         server = grpc.aio.server(options=_OPTIONS)
@@ -163,6 +169,8 @@ class FirestoreService:
             await self._front.stop()
         if self._triggers is not None:
             await self._triggers.stop()
+        if self._expiry is not None:
+            await self._expiry.stop()
         if self._socket_folder is not None:
             self._socket_folder.cleanup()
             self._socket_folder = None

@@ -144,6 +144,13 @@ class DocumentStore:
         rows = self._connection.execute(query, arguments)
         return [Collection(row[0], CollectionPath(database, row[1])) for row in rows]
 
+    def databases_with(self, collection_id: str) -> Sequence[str]:
+        """Return the databases that have a collection with an id."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT database FROM collections WHERE collection_id = ?", (collection_id,)
+        )
+        return [row[0] for row in rows]
+
     def get(self, name: DocumentName) -> StoredDocument | None:
         """Return the current version of a document."""
         collection = self.find_collection(name.collection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore import And, FieldFilter, Or
+from google.cloud.firestore_admin_v1.types import Index
+from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
+from google.cloud.firestore_v1.vector import Vector
 
 from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.indexes import IndexChecker, load_indexes
@@ -69,13 +73,14 @@ def test_queries_beyond_the_limits_are_refused(query: Any) -> None:
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+DATABASE = "projects/p/databases/(default)"
 CHECKER = IndexChecker([], {})
 
 
 def missing(query: Any, checker: IndexChecker = CHECKER) -> list[tuple[str, str]] | None:
     refused = None
     try:
-        checker.check(message(query))
+        checker.check(DATABASE, message(query))
     except StatusError as error:
         refused = error
     if refused is None:
@@ -185,14 +190,56 @@ def test_indexes_with_the_same_orders_are_merged(tmp_path: Path) -> None:
 def test_a_collection_group_needs_its_own_scope(tmp_path: Path) -> None:
     group = CLIENT.collection_group("episodes").where(filter=FieldFilter("a", "==", 1))
     with pytest.raises(StatusError, match="fieldOverrides"):
-        CHECKER.check(message(group))
+        CHECKER.check(DATABASE, message(group))
     override = {
         "collectionGroup": "episodes",
         "fieldPath": "a",
         "indexes": [{"order": "ASCENDING", "queryScope": "COLLECTION_GROUP"}],
     }
     checker = load_indexes(_file(tmp_path, fieldOverrides=[override]))
-    checker.check(message(group))
+    checker.check(DATABASE, message(group))
+
+
+def test_an_exemption_takes_the_index_of_a_field_and_of_what_is_inside(tmp_path: Path) -> None:
+    exempt = {"collectionGroup": "episodes", "fieldPath": "meta", "indexes": []}
+    kept = {
+        "collectionGroup": "episodes",
+        "fieldPath": "meta.kept",
+        "indexes": [{"order": "ASCENDING", "queryScope": "COLLECTION"}],
+    }
+    checker = load_indexes(_file(tmp_path, fieldOverrides=[exempt, kept]))
+    for path in ("meta", "meta.inner"):
+        with pytest.raises(StatusError, match=f"COLLECTION_ASC index .* and field {path}"):
+            checker.check(DATABASE, message(where((path, "==", 1))))
+    checker.check(DATABASE, message(where(("meta.kept", "==", 1))))
+    checker.check(DATABASE, message(where(("metadata", "==", 1))))
+
+
+def test_the_link_to_the_console_carries_the_index() -> None:
+    query = where(("a", "==", 1)).order_by("b", direction="DESCENDING")
+    with pytest.raises(StatusError, match="You can create it here: https://console") as caught:
+        CHECKER.check(DATABASE, message(query))
+    encoded = caught.value.message.partition("create_composite=")[2].partition("\n")[0]
+    padded = encoded + "=" * (-len(encoded) % 4)
+    index: Any = Index.pb().FromString(base64.urlsafe_b64decode(padded))
+    assert index.name == f"{DATABASE}/collectionGroups/episodes/indexes/_"
+    assert index.query_scope == Index.QueryScope.COLLECTION
+    fields = [(field.field_path, field.order) for field in index.fields]
+    assert fields == [("a", 1), ("b", 2), ("__name__", 2)]
+
+
+def test_a_vector_search_needs_its_index(tmp_path: Path) -> None:
+    search: Any = EPISODES.where(filter=FieldFilter("a", "==", 1)).find_nearest(
+        "v", Vector([1.0, 2.0]), limit=3, distance_measure=DistanceMeasure.COSINE
+    )
+    structured = search._to_protobuf()._pb
+    with pytest.raises(StatusError, match="Missing vector index configuration") as caught:
+        CHECKER.check(DATABASE, structured)
+    definition = json.loads(caught.value.message.partition("firestore.indexes.json: ")[2])
+    load_indexes(_file(tmp_path, indexes=[definition])).check(DATABASE, structured)
+    definition["fields"][-1]["vectorConfig"]["dimension"] = 3
+    with pytest.raises(StatusError, match='"dimension":"2"'):
+        load_indexes(_file(tmp_path, indexes=[definition])).check(DATABASE, structured)
 
 
 def test_a_file_of_another_form_is_refused(tmp_path: Path) -> None:
