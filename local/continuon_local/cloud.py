@@ -110,6 +110,9 @@ class LocalCloud:
 
     def _options(self, service: str) -> dict[str, Any]:
         """Return what a service takes from the project's files."""
+        if service == "storage" and isinstance(self.project.storage, dict):
+            rules = self.project.storage.get("rules")
+            return {} if rules is None else {"rules_file": self.settings.root / rules}
         if service != "firestore":
             return {}
         named = self.project.firestore or {}

@@ -22,7 +22,7 @@ from continuon_local.service import ServiceContext
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-from continuon_local.service import Service
+    from continuon_local.service import Service
 
 __all__ = ["create", "main", "serve"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from continuon_local.storage import batch, cors, json_api, json_uploads, xml_api
+from continuon_local.storage import batch, cors, firebase_api, json_api, json_uploads, xml_api
 from continuon_local.storage.call import Call, decode_segment
 from continuon_local.storage.errors import StorageError, not_implemented
 from continuon_local.storage.transfer import drain
@@ -32,6 +32,7 @@ _HANDLERS: dict[str, Callable[[Call, Sequence[str]], Awaitable[Response]]] = {
     "/upload/storage/v1/": json_uploads.handle,
     "/resumable/upload/storage/v1/": json_uploads.handle,
 }
+_FIREBASE_PREFIX = "/v0/"
 _JSON_PREFIXES = (*_HANDLERS, _BATCH_PATH)
 
 # Host names under which a bucket may stand in front: BUCKET.storage.googleapis.com.
@@ -58,9 +59,23 @@ class _Dispatcher:
         response = await self._respond(call)
         await response(scope, receive, send)
 
+    async def _firebase(self, call: Call) -> Response:
+        if call.method == "OPTIONS":
+            return firebase_api.preflight(call)
+        try:
+            segments = call.raw_path.removeprefix(_FIREBASE_PREFIX).split("/")
+            response = await firebase_api.handle(call, segments)
+        except StorageError as error:
+            await _drain(call)
+            response = firebase_api.refusal(error)
+        response.headers.update(firebase_api.CROSS_ORIGIN)
+        return response
+
     async def _respond(self, call: Call) -> Response:
         is_json = call.raw_path.startswith(_JSON_PREFIXES)
         try:
+            if call.raw_path.startswith(_FIREBASE_PREFIX):
+                return await self._firebase(call)
             response = await (self._json(call) if is_json else self._xml(call))
         except StorageError as error:
             await _drain(call)
@@ -69,7 +84,8 @@ class _Dispatcher:
             return Response(status_code=_CLIENT_GONE)
         except Exception:  # noqa: BLE001 - the client gets the API's shape, the log the rest
             _LOG.exception("%s %s failed", call.method, call.raw_path)
-            response = _refusal(_internal_error(), json=is_json)
+            shape_is_json = is_json or call.raw_path.startswith(_FIREBASE_PREFIX)
+            response = _refusal(_internal_error(), json=shape_is_json)
         if not is_json:
             response.headers.update(_cross_origin(call))
         return response

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from continuon_local.events.outbox import Outbox
 from continuon_local.storage.bodies import Bodies
 from continuon_local.storage.buckets import Buckets
+from continuon_local.storage.firebase_rules import StorageRules
 from continuon_local.storage.folders import Folders
 from continuon_local.storage.hmac_keys import HmacKeys
 from continuon_local.storage.notices import Notices
@@ -47,6 +48,7 @@ class Engine:
     hmac_keys: HmacKeys
     versions: Versions
     parts: UploadParts
+    rules: StorageRules
 
     @property
     def meter(self) -> Meter:
@@ -60,8 +62,13 @@ class Engine:
         connection: sqlite3.Connection,
         folder: Path,
         accounts: Accounts,
+        *,
+        rules_file: Path | None = None,
     ) -> Engine:
-        """Put the parts together over a database and a folder, and sweep what a crash left."""
+        """Put the parts together over a database and a folder, and sweep what a crash left.
+
+        ``rules_file`` is ``storage.rules``, which judges the calls of Firebase's users.
+        """
         clock = context.clock
         outbox = Outbox(connection)
         store = Store(connection)
@@ -96,4 +103,5 @@ class Engine:
             hmac_keys=hmac_keys,
             versions=versions,
             parts=parts,
+            rules=StorageRules(rules_file),
         )

@@ -100,6 +100,7 @@ def initial_fields(
     """
     check_restrictions(bucket, requested)
     fields = {name: value for name, value in requested.items() if value is not None}
+    fields.pop("judged", None)
     default = bucket.fields.get("storageClass", "STANDARD")
     fields.setdefault("storageClass", default)
     if (bucket.fields.get("autoclass") or {}).get("enabled"):

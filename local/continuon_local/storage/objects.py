@@ -200,8 +200,11 @@ class Objects:
         *,
         replace_all: bool,
         override_retention: bool = False,
+        approve: Callable[[ObjectRecord], None] | None = None,
     ) -> ObjectRecord:
         """Merge ``body`` into an object's metadata, or replace it where ``replace_all``.
+
+        ``approve`` may refuse the outcome by raising.
 
         Raises:
             StorageError: There is no such object (404), a precondition does not hold (412), a
@@ -223,6 +226,8 @@ class Objects:
                 override_retention=override_retention,
             )
             updated = self._update(found, record, fields)
+            if approve is not None:
+                approve(updated)
         self._outbox.notify()
         return updated
 

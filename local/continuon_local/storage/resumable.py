@@ -22,7 +22,7 @@ from continuon_local.storage.upload_session import Session, dump_record, load_se
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from continuon_local.clock import Clock
     from continuon_local.storage.bodies import Bodies, Digests
@@ -239,15 +239,21 @@ class Sessions:
                 (size, session.id),
             )
 
-    async def complete(self, session: Session, expected: Expected) -> ObjectRecord:
-        """Turn the persisted bytes into the object.
+    async def complete(
+        self,
+        session: Session,
+        expected: Expected,
+        *,
+        approve: Callable[[ObjectRecord], None] | None = None,
+    ) -> ObjectRecord:
+        """Turn the persisted bytes into the object; ``approve`` may refuse it by raising.
 
         Raises:
             StorageError: The size or a checksum is wrong (400) or a precondition does not hold
                 (412). The session is over and nothing is stored.
         """
         try:
-            return await self._complete(session, expected)
+            return await self._complete(session, expected, approve)
         except _AlreadyEndedError:
             return self._result(session)
         except StorageError:
@@ -256,11 +262,22 @@ class Sessions:
         finally:
             self._hashers.pop(session.id, None)
 
-    async def _complete(self, session: Session, expected: Expected) -> ObjectRecord:
+    async def _complete(
+        self,
+        session: Session,
+        expected: Expected,
+        approve: Callable[[ObjectRecord], None] | None,
+    ) -> ObjectRecord:
         session.sizes.check(session.persisted)
         digests = await self._digests(session)
         expected.check(digests)
         session.expected.check(digests)
+
+        def committed(record: ObjectRecord) -> None:
+            if approve is not None:
+                approve(record)
+            self._mark_complete(session, record)
+
         new = NewObject(
             bucket=session.bucket,
             name=session.name,
@@ -268,7 +285,7 @@ class Sessions:
             digests=digests,
             fields=session.fields,
             conditions=session.conditions,
-            on_commit=lambda record: self._mark_complete(session, record),
+            on_commit=committed,
         )
         return await self._objects.create(new)
 

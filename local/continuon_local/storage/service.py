@@ -50,7 +50,10 @@ class StorageService:
 
     name = "storage"
 
-    def __init__(self, context: ServiceContext, *, port: int) -> None:
+    def __init__(
+        self, context: ServiceContext, *, port: int, rules_file: Path | None = None
+    ) -> None:
+        self._rules_file = rules_file
         self._context = context
         self._port = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -100,7 +103,13 @@ class StorageService:
         )
         durable = self._context.data_dir is not None
         self._connection = open_database(folder / "storage.db" if durable else None)
-        self._engine = Engine.create(self._context, self._connection, folder / "storage", accounts)
+        self._engine = Engine.create(
+            self._context,
+            self._connection,
+            folder / "storage",
+            accounts,
+            rules_file=self._rules_file,
+        )
         self._sweeper = Sweeper(self._engine)
         await self._serve(self._engine)
         self._sweeper.start()

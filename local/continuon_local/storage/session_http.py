@@ -37,8 +37,15 @@ def incomplete(call: Call, session: Session) -> Response:
 async def cancel_upload(call: Call, session_id: str) -> Response:
     """Answer ``DELETE`` of a session: 499, as the service does."""
     session = await call.engine.sessions.settled(session_id)
+    _check_path(session)
     await call.engine.sessions.cancel(session)
     return Response(status_code=499, headers={"content-length": "0"})
+
+
+def _check_path(session: Session) -> None:
+    """Refuse a session of Firebase Storage: its end has to pass the security rules."""
+    if session.fields.get("judged"):
+        raise StorageError(404, "notFound", "NoSuchUpload", "No such upload session.")
 
 
 async def continue_upload(call: Call, session_id: str) -> ObjectRecord | Session:
@@ -50,6 +57,7 @@ async def continue_upload(call: Call, session_id: str) -> ObjectRecord | Session
     """
     sessions = call.engine.sessions
     session = await sessions.settled(session_id)
+    _check_path(session)
     if session.result is not None:
         return session.result
     part = _part(call)
