@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import validate
 from rich.console import Console
 from rich.table import Table
 
 import cold_start
 import operations
 import signed_url
+import validate
 
 BENCHMARKS = {
     "validate": validate.run,

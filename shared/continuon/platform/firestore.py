@@ -72,4 +72,7 @@ def firestore_errors() -> Iterator[None]:
     try:
         yield
     except _TRANSIENT as error:
+        # A channel that could not connect waits longer and longer, up to two minutes, before it
+        # tries again. The next request gets a new one, which tries at once.
+        firestore_client.cache_clear()
         raise UnavailableError("Firestore") from error

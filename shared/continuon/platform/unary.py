@@ -7,7 +7,7 @@ the CPU of a request. These calls use the client's channel, credentials and retr
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -37,7 +37,7 @@ _GetDocumentRequest: Final = GetDocumentRequest.pb()
 _NANOS_PER_MICRO: Final = 1000
 
 
-@cache
+@lru_cache(maxsize=8)
 def _call(client: AsyncClient, method: str, answer: type[Any]) -> Callable[[Any], Awaitable[Any]]:
     """Return a unary call on the client's channel, with its metadata and our retry policy."""
     channel = client._firestore_api.transport.grpc_channel  # noqa: SLF001 - the client's own
