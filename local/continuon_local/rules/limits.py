@@ -17,6 +17,7 @@ __all__ = [
     "MAX_NESTING",
     "MAX_PARAMETERS",
     "MAX_SOURCE_BYTES",
+    "MAX_VALUE_SIZE",
 ]
 
 MAX_SOURCE_BYTES = 256 * 1024
@@ -48,3 +49,7 @@ MAX_NESTING = 100
 
 MAX_EVALUATION_DEPTH = 220
 """Expressions under evaluation at once, through calls. Ours, for the same reason."""
+
+MAX_VALUE_SIZE = 2 * 1024 * 1024
+"""Characters of a string or items of a list that an expression makes. Ours: doubling a string in
+twenty calls would fill the memory; a document has at most half of this."""

@@ -24,6 +24,7 @@ from continuon_local.rules.values import (
     RulesSet,
     Timestamp,
     Value,
+    check_size,
     loose_key,
     strict_key,
     type_name,
@@ -61,6 +62,17 @@ def _distance(one: LatLng, other: LatLng) -> float:
 
 def _strict_keys(values: list[Value]) -> set[Value]:
     return set(map(strict_key, values))
+
+
+def _concatenated(values: list[Value], others: list[Value]) -> list[Value]:
+    check_size(len(values) + len(others))
+    return values + others
+
+
+def _joined(values: list[Value], between: str) -> str:
+    parts = list(map(to_string, values))
+    check_size(sum(map(len, parts)) + len(parts) * len(between))
+    return between.join(parts)
 
 
 def _without(values: list[Value], removed: list[Value]) -> list[Value]:
@@ -128,8 +140,8 @@ _METHODS: dict[tuple[type, str], _Method] = {
     (bytes, "toBase64"): (lambda value: base64.urlsafe_b64encode(value).decode(), ()),
     (bytes, "toHexString"): (lambda value: value.hex().upper(), ()),
     (list, "size"): (len, ()),
-    (list, "concat"): (lambda value, other: value + other, (_LIST,)),
-    (list, "join"): (lambda value, between: between.join(map(to_string, value)), (_TEXT,)),
+    (list, "concat"): (_concatenated, (_LIST,)),
+    (list, "join"): (_joined, (_TEXT,)),
     (list, "removeAll"): (_without, (_LIST,)),
     (list, "toSet"): (RulesSet.of, ()),
     (list, "hasAll"): (lambda one, two: _strict_keys(two) <= _strict_keys(one), (_LIST,)),

@@ -14,6 +14,7 @@ from continuon_local.rules.values import (
     RulesSet,
     Timestamp,
     Value,
+    check_size,
     equal,
     loose_key,
     strict_key,
@@ -148,6 +149,7 @@ def _arithmetic(operator: str, left: Value, right: Value) -> Value:
     if set(types) <= {int, float}:
         return _FLOAT[operator](float(left), float(right))
     if types == (str, str) and operator == "+":
+        check_size(len(left) + len(right))
         return left + right
     moved = _TIMES.get((operator, *types))
     if moved is None:

@@ -14,6 +14,7 @@ from decimal import Decimal
 import re2
 
 from continuon_local.rules.errors import EvaluationError
+from continuon_local.rules.values import check_size
 
 __all__ = [
     "compile_pattern",
@@ -105,10 +106,12 @@ def replace(text: str, pattern: str, replacement: str) -> str:
     Raises:
         EvaluationError: The expression is invalid, or the replacement names no group.
     """
-    compiled, out, end = compile_pattern(pattern), [], 0
+    compiled, out, end, size = compile_pattern(pattern), [], 0, len(text)
     for found in compiled.finditer(_searchable(text)):
         out += [text[end : found.start()], _filled(replacement, found)]
         end = found.end()
+        size += len(out[-1])
+        check_size(size)
     return "".join((*out, text[end:]))
 
 

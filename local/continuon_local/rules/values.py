@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from continuon_local.rules.errors import EvaluationError
+from continuon_local.rules.limits import MAX_VALUE_SIZE
 from continuon_local.rules.symbolic import SymbolicMap, Unknown
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "RulesSet",
     "Timestamp",
     "Value",
+    "check_size",
     "equal",
     "loose_key",
     "strict_key",
@@ -151,6 +153,16 @@ _TYPE_NAMES: dict[type, str] = {
 def type_name(value: Value) -> str:
     """Return what the language calls the type of ``value``."""
     return _TYPE_NAMES[type(value)]
+
+
+def check_size(size: int) -> None:
+    """Refuse a string or list that would be too large.
+
+    Raises:
+        EvaluationError: It would have more than MAX_VALUE_SIZE characters or items.
+    """
+    if size > MAX_VALUE_SIZE:
+        raise EvaluationError(f"The value has more than {MAX_VALUE_SIZE} characters or items.")
 
 
 def _float_key(value: float) -> Any:

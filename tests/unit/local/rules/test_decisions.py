@@ -249,3 +249,22 @@ def test_storage_rules_see_objects_and_may_read_firestore() -> None:
     assert rules.evaluate(request, reader).allowed
     assert not rules.evaluate(request).allowed
     assert outcome("firestore.exists(/databases/(default)/documents/y/1)") == "error"
+
+
+def test_values_do_not_grow_without_bound() -> None:
+    doubled = "".join(f"function f{n}(a) {{ return f{n + 1}({{}}); }}" for n in range(19))
+    for grown, start in (
+        ("a + a", "'xxxxxxxxxxxxxxxx'"),
+        ("a.concat(a)", "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]"),
+        ("[a, a].join('')", "'xxxxxxxxxxxxxxxx'"),
+        ("a.replace('x+', '$0$0')", "'xxxxxxxxxxxxxxxx'"),
+    ):
+        functions = doubled.replace("{}", grown) + "function f19(a) { return a.size(); }"
+        assert outcome("f0(a())", f"{functions} function a() {{ return {start}; }}") == "error"
+
+
+def test_deep_calls_end_in_an_error_not_in_a_crash() -> None:
+    deep = "".join(
+        f"function f{n}(a) {{ return {'[' * 90}f{n + 1}(a){']' * 90}; }}" for n in range(19)
+    )
+    assert outcome("f0(1)", f"{deep} function f19(a) {{ return a; }}") == "error"
