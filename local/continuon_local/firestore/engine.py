@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from continuon_local.database import transaction as database_transaction
 from continuon_local.firestore.errors import StatusError, failed_precondition, invalid_argument
+from continuon_local.firestore.index_entries import check_index_entries
 from continuon_local.firestore.limits import READ_TIME_WINDOW_S
 from continuon_local.firestore.locks import LockOwner
 from continuon_local.firestore.messages import Document
@@ -103,6 +104,7 @@ class Engine:
             lambda: self.store.last_version,
         )
         self.on_events: Callable[[], None] = _nothing
+        self.is_exempt: Callable[[str, str], bool] = _none_is_exempt
 
     def subscribe(self, listener: CommitListener) -> None:
         """Call ``listener`` with the version and the changes after each commit."""
@@ -294,6 +296,8 @@ class Engine:
         if entry is None:
             entry = pending[name] = self._load(name)
         entry.new, result = apply_write(write, entry.new, version)
+        if entry.new is not None:
+            check_index_entries(entry.name, entry.new, self.is_exempt)
         return result
 
     def _in_one(
@@ -391,6 +395,10 @@ def _check_required_time(write: Message, version: int) -> None:
     condition = write.current_document
     if condition.HasField("update_time") and from_timestamp(condition.update_time) > version:
         raise invalid_argument("The required update_time is in the future.")
+
+
+def _none_is_exempt(_collection_id: str, _path: str) -> bool:
+    return False
 
 
 def _nothing() -> None:

@@ -1,8 +1,8 @@
 """Time to live: documents are deleted after the time in the field that a policy names.
 
-Policies are the ``"ttl": true`` of ``fieldOverrides`` in ``firestore.indexes.json``. Google promises
-deletion within a day; here it comes within seconds of the clock, which tests move. Deletions raise
-events and are billed, as there.
+Policies are the ``"ttl": true`` of ``fieldOverrides`` in ``firestore.indexes.json``. Google
+promises deletion within a day; here it comes within seconds of the clock, which tests move.
+Deletions raise events and are billed, as there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
+from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.filters import Operator
 from continuon_local.firestore.messages import StructuredQuery, Value, Write
 from continuon_local.firestore.query import compile_query
@@ -89,10 +90,17 @@ class Expiry:
         count = 0
         for collection_id, path in self._lifetimes:
             for database in self._engine.store.databases_with(collection_id):
-                while rows := self._find(database, collection_id, path):
-                    await self._engine.batch_write(database, [_deletion(row) for row in rows], "")
-                    count += len(rows)
+                while done := await self._delete_some(database, collection_id, path):
+                    count += done
         return count
+
+    async def _delete_some(self, database: str, collection_id: str, path: str) -> int:
+        rows = self._find(database, collection_id, path)
+        if not rows:
+            return 0
+        deletions = [_deletion(row) for row in rows]
+        outcomes = await self._engine.batch_write(database, deletions, "")
+        return sum(not isinstance(outcome, StatusError) for outcome in outcomes)
 
     def _find(self, database: str, collection_id: str, path: str) -> Sequence[Row]:
         query = _expired(collection_id, path, self._engine.now())

@@ -37,6 +37,9 @@ _DESCENDING = "DESCENDING"
 _CONTAINS = "CONTAINS"
 _ARRAY_OPERATORS = {Operator.ARRAY_CONTAINS, Operator.ARRAY_CONTAINS_ANY}
 
+_BY_THEMSELVES = frozenset((_COLLECTION, kind) for kind in (_ASCENDING, _DESCENDING, _CONTAINS))
+"""The single-field indexes of a field without an override."""
+
 Entry = tuple[str, str]
 """A field path, and ``ASCENDING``, ``DESCENDING``, ``CONTAINS`` or ``VECTOR_`` and a dimension."""
 
@@ -214,6 +217,10 @@ class IndexChecker:
                     missing_vector_message(database, collection_id, scope, fields)
                 )
 
+    def is_exempt(self, collection_id: str, path: str) -> bool:
+        """Tell whether a field has no single-field index at all."""
+        return not self._singles_of(collection_id, path)
+
     def missing(self, collection_id: str, scope: str, need: IndexNeed) -> dict[str, Any] | None:
         """Return the definition to add for ``need``, or None when it is met."""
         equalities = need.equalities
@@ -233,14 +240,17 @@ class IndexChecker:
         path, kind = entry
         if path == DOCUMENT_ID:
             return kind == _ASCENDING
+        return (scope, kind) in self._singles_of(collection_id, path)
+
+    def _singles_of(self, collection_id: str, path: str) -> frozenset[tuple[str, str]]:
         # A map's override holds for what is inside it, unless that has its own.
         segments = path.split(".")
         above = [".".join(segments[:length]) for length in range(len(segments), 0, -1)]
         for field_path in (*above, "*"):
             override = self._singles.get((collection_id, field_path))
             if override is not None:
-                return (scope, kind) in override
-        return scope == _COLLECTION
+                return override
+        return _BY_THEMSELVES
 
     def _served(self, collection_id: str, scope: str, need: IndexNeed) -> bool:
         """Tell whether composite indexes, merged if need be, cover everything asked."""

@@ -9,6 +9,7 @@ __all__ = [
     "MAX_DOCUMENT_BYTES",
     "MAX_FIELD_NAME_BYTES",
     "MAX_ID_BYTES",
+    "MAX_INDEX_ENTRIES",
     "MAX_IN_VALUES",
     "MAX_MESSAGE_BYTES",
     "MAX_NOT_IN_VALUES",
@@ -26,6 +27,9 @@ MAX_DOCUMENT_BYTES = 1_048_576
 MAX_PROPERTY_BYTES = 1_048_487
 """Size of one string or bytes value: a document less its smallest overhead."""
 
+MAX_INDEX_ENTRIES = 40_000
+"""Entries of one document in the indexes that exist by themselves."""
+
 MAX_DEPTH = 20
 """Nesting of maps and arrays."""
 
@@ -35,6 +39,12 @@ MAX_ID_BYTES = 1_500
 
 MAX_PATH_BYTES = 6 * 1024
 """UTF-8 bytes of a document name."""
+
+MAX_PATH_DOCUMENTS = 100
+"""Documents on the way from the root to a document: collections nest so deep."""
+
+MAX_VECTOR_DIMENSIONS = 2_048
+"""Numbers in one vector."""
 
 MAX_COMMIT_TRANSFORMS = 500
 """Field transforms on one document in one commit."""

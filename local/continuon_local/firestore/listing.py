@@ -5,21 +5,39 @@ from __future__ import annotations
 import base64
 import binascii
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import invalid_argument
-from continuon_local.firestore.messages import Document
+from continuon_local.firestore.messages import Document, StructuredQuery
 from continuon_local.firestore.paths import CollectionPath, encode_id
+from continuon_local.firestore.query import Bound
+from continuon_local.firestore.query_run import run_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from continuon_local.firestore.messages import Message
+    from continuon_local.firestore.query import CompiledQuery
     from continuon_local.firestore.store import DocumentStore, StoredDocument
 
-__all__ = ["Page", "decode_token", "encode_token", "list_collection_ids", "list_documents"]
+__all__ = [
+    "Page",
+    "decode_token",
+    "encode_token",
+    "list_collection_ids",
+    "list_documents",
+    "list_ordered",
+    "ordered_query",
+]
 
+_Direction = StructuredQuery.Direction
+_DIRECTIONS = {
+    "": _Direction.ASCENDING,
+    "asc": _Direction.ASCENDING,
+    "desc": _Direction.DESCENDING,
+}
 _DEFAULT_PAGE = 300
 _MAX_PAGE = 1000
 
@@ -125,6 +143,47 @@ def list_documents(
     page = page[:length]
     found = sum(key not in absent for key, _ in page)
     return Page([data for _, data in page], found, token)
+
+
+def ordered_query(collection_id: str, order_by: str) -> Message:
+    """Return the query that lists a collection as ``order_by`` says: ``priority desc, name``.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT for anything but fields and directions.
+    """
+    query: Message = StructuredQuery()
+    query.from_.add(collection_id=collection_id)
+    for part in order_by.split(","):
+        path, _, direction = part.strip().partition(" ")
+        if not path or direction.strip().lower() not in _DIRECTIONS:
+            raise invalid_argument(f'Invalid order_by: "{order_by}".')
+        order = query.order_by.add(direction=_DIRECTIONS[direction.strip().lower()])
+        order.field.field_path = path
+    return query
+
+
+def list_ordered(
+    store: DocumentStore,
+    query: CompiledQuery,
+    *,
+    page_size: int,
+    page_token: str,
+    version: int | None,
+) -> Page:
+    """Return one page of a query's results; the token is the sort key of the last.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT for a bad page size or token.
+    """
+    length = page_length(page_size)
+    start = Bound(decode_token(page_token), before=False) if page_token else None
+    rows = run_query(store, replace(query, start=start, limit=length + 1), version).rows
+    token = ""
+    if len(rows) > length:
+        last = rows[length - 1]
+        token = encode_token(query.sort_key(last.name, last.document.fields) or b"")
+    page = [row.data for row in rows[:length]]
+    return Page(page, len(page), token)
 
 
 def list_collection_ids(

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from continuon_local.firestore.errors import invalid_argument
-from continuon_local.firestore.limits import MAX_ID_BYTES, MAX_PATH_BYTES
+from continuon_local.firestore.limits import MAX_ID_BYTES, MAX_PATH_BYTES, MAX_PATH_DOCUMENTS
 
 __all__ = [
     "CollectionPath",
     "DocumentName",
+    "check_collection_id",
     "check_database",
     "decode_id",
     "encode_id",
@@ -106,6 +107,12 @@ def split_name(name: str) -> tuple[str, list[str]]:
     segments = parts[_ROOT_PARTS:]
     for segment in segments:
         check_id(segment, name)
+    for collection in segments[::2]:
+        check_collection_id(collection)
+    if len(segments) > 2 * MAX_PATH_DOCUMENTS:
+        raise invalid_argument(
+            f"Key path is too long. Cannot exceed {MAX_PATH_DOCUMENTS} elements."
+        )
     if len(name.encode()) > MAX_PATH_BYTES:
         raise invalid_argument(f"Document name is longer than {MAX_PATH_BYTES} bytes.")
     return "/".join(parts[:4]), segments
@@ -126,6 +133,22 @@ def check_id(segment: str, name: str) -> None:
             raise invalid_argument(f'Resource id "{segment}" is invalid because it is reserved.')
     elif len(segment) * 4 > MAX_ID_BYTES and len(segment.encode()) > MAX_ID_BYTES:
         raise invalid_argument(f"Resource id is longer than {MAX_ID_BYTES} bytes.")
+
+
+def check_collection_id(collection_id: str) -> None:
+    """Refuse ids that only documents may have, and ids that are paths.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if "/" in collection_id:
+        raise invalid_argument(
+            f'Collection id "{collection_id}" is invalid because it contains "/".'
+        )
+    if collection_id.startswith("__") and _RESERVED.fullmatch(collection_id):
+        raise invalid_argument(
+            f'Collection id "{collection_id}" is invalid because it is reserved.'
+        )
 
 
 @lru_cache(maxsize=16384)

@@ -12,7 +12,12 @@ from continuon_local.firestore.aggregation import (
 )
 from continuon_local.firestore.errors import invalid_argument, unimplemented
 from continuon_local.firestore.fields import DOCUMENT_ID
-from continuon_local.firestore.listing import list_collection_ids, list_documents
+from continuon_local.firestore.listing import (
+    list_collection_ids,
+    list_documents,
+    list_ordered,
+    ordered_query,
+)
 from continuon_local.firestore.masks import masked
 from continuon_local.firestore.messages import (
     ListCollectionIdsResponse,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from continuon_local.firestore.access import Caller
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.indexes import IndexChecker
+    from continuon_local.firestore.listing import Page
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.query import CompiledQuery
     from continuon_local.firestore.query_run import QueryResult
@@ -73,6 +79,8 @@ class QueryCalls:
         """RunQuery: the documents in order; without any, one answer that has the read time."""
         if request.HasField("explain_options"):
             raise unimplemented("RunQueryRequest.explain_options")
+        if not request.HasField("structured_query"):
+            raise invalid_argument("only structured queries are supported")
         query = self._compile(request.parent, request.structured_query)
         reader = self._engine.reader(query.database, request)
         read_time, result = await self._engine.query(reader, query)
@@ -117,13 +125,11 @@ class QueryCalls:
         yield response.SerializeToString()
 
     async def list_documents(self, request: Message, caller: Caller) -> bytes:
-        """ListDocuments, in the order of names.
+        """ListDocuments, in the order of names or as ``order_by`` says.
 
         Raises:
-            StatusError: UNIMPLEMENTED for another order or without a collection id.
+            StatusError: UNIMPLEMENTED without a collection id.
         """
-        if request.order_by not in {"", DOCUMENT_ID, f"{DOCUMENT_ID} asc"}:
-            raise unimplemented(f'ListDocumentsRequest.order_by "{request.order_by}"')
         if not request.collection_id:
             raise unimplemented("ListDocumentsRequest without collection_id")
         database, parent = parse_parent(request.parent)
@@ -132,19 +138,33 @@ class QueryCalls:
             raise unimplemented("ListDocumentsRequest.transaction for reading and writing")
         self._engine.move_up(reader)
         path = f"{parent}/{request.collection_id}" if parent else request.collection_id
-        page = list_documents(
-            self._engine.store,
-            CollectionPath(database, path),
-            page_size=request.page_size,
-            page_token=request.page_token,
-            version=reader.version,
-            show_missing=request.show_missing,
-        )
+        page = self._page(request, CollectionPath(database, path), reader.version)
         self._engine.meter(Operation.FIRESTORE_READ, max(1, page.found), caller.name)
         documents = b"".join([embed(1, masked(data, request)) for data in page.documents])
         if page.next_page_token:
             return documents + embed(2, page.next_page_token.encode())
         return documents
+
+    def _page(self, request: Message, path: CollectionPath, version: int | None) -> Page:
+        if request.order_by in {"", DOCUMENT_ID, f"{DOCUMENT_ID} asc"}:
+            return list_documents(
+                self._engine.store,
+                path,
+                page_size=request.page_size,
+                page_token=request.page_token,
+                version=version,
+                show_missing=request.show_missing,
+            )
+        if request.show_missing:
+            raise invalid_argument("show_missing cannot be combined with order_by.")
+        structured = ordered_query(path.collection_id, request.order_by)
+        return list_ordered(
+            self._engine.store,
+            self._compile(request.parent, structured),
+            page_size=request.page_size,
+            page_token=request.page_token,
+            version=version,
+        )
 
     async def list_collection_ids(self, request: Message, caller: Caller) -> bytes:
         """ListCollectionIds; billed as one read."""

@@ -139,6 +139,7 @@ class FirestoreService:
         access = RulesAccess(engine, self._rules, lambda: self._context.clock.now().timestamp())
         calls = Calls(method_table(engine, indexes, access), access)
         if indexes is not None:
+            engine.is_exempt = indexes.is_exempt
             self._expiry = Expiry(engine, indexes.lifetimes)
             self._expiry.start()
         self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,13 @@ from continuon_local.firestore.limits import (
     MAX_DOCUMENT_BYTES,
     MAX_FIELD_NAME_BYTES,
     MAX_PROPERTY_BYTES,
+    MAX_VECTOR_DIMENSIONS,
 )
+from continuon_local.firestore.paths import parse_document_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from continuon_local.firestore.messages import Message
 
 __all__ = ["check_document", "check_fields", "document_size"]
@@ -75,8 +80,26 @@ def _check_geo_point(value: Message, name: str) -> None:
         raise invalid_argument(f'The value of property "{name}" is not a valid geo point.')
 
 
+def _is_vector(value: Message) -> bool:
+    """Tell whether a map is how vectors travel: its ``__type__`` is ``__vector__``."""
+    fields = value.map_value.fields
+    return "__type__" in fields and fields["__type__"].string_value == "__vector__"
+
+
+def _check_vector(value: Message) -> None:
+    numbers = value.map_value.fields["value"].array_value.values
+    if not numbers:
+        raise invalid_argument("Cannot have a zero length vector.")
+    if len(numbers) > MAX_VECTOR_DIMENSIONS:
+        raise invalid_argument(f"Vectors must be at most {MAX_VECTOR_DIMENSIONS} dimensions.")
+    if any(math.isnan(number.double_value) for number in numbers):
+        raise invalid_argument("Vector cannot contain NaN values.")
+
+
 def _check_array(value: Message, name: str, depth: int) -> None:
     for element in value.array_value.values:
+        if element.WhichOneof("value_type") == "map_value" and _is_vector(element):
+            raise invalid_argument("Cannot convert a vector value in an array value.")
         if element.WhichOneof("value_type") == "array_value":
             raise invalid_argument(
                 f"Property {name} contains an invalid nested entity: "
@@ -85,14 +108,34 @@ def _check_array(value: Message, name: str, depth: int) -> None:
         _check_value(element, name, depth)
 
 
+def _check_reference(value: Message, name: str) -> None:  # noqa: ARG001 - like its siblings
+    parse_document_name(value.reference_value)
+
+
+def _check_string(value: Message, name: str) -> None:
+    text = value.string_value
+    if len(text) * 4 > MAX_PROPERTY_BYTES:
+        _check_length(len(text.encode()), name)
+
+
+def _check_bytes(value: Message, name: str) -> None:
+    _check_length(len(value.bytes_value), name)
+
+
+_LEAF_CHECKS: dict[str | None, Callable[[Message, str], None]] = {
+    "string_value": _check_string,
+    "bytes_value": _check_bytes,
+    "timestamp_value": _check_timestamp,
+    "geo_point_value": _check_geo_point,
+    "reference_value": _check_reference,
+}
+
+
 def _check_value(value: Message, name: str, depth: int) -> None:
     kind = value.WhichOneof("value_type")
-    if kind == "string_value":
-        text = value.string_value
-        if len(text) * 4 > MAX_PROPERTY_BYTES:
-            _check_length(len(text.encode()), name)
-    elif kind == "bytes_value":
-        _check_length(len(value.bytes_value), name)
+    check = _LEAF_CHECKS.get(kind)
+    if check is not None:
+        check(value, name)
     elif kind in {"map_value", "array_value"}:
         if depth >= MAX_DEPTH:
             raise invalid_argument(
@@ -100,14 +143,12 @@ def _check_value(value: Message, name: str, depth: int) -> None:
                 f"nested deeper than {MAX_DEPTH} levels."
             )
         if kind == "map_value":
+            if _is_vector(value):
+                _check_vector(value)
             check_fields(value.map_value.fields, depth + 1)
         else:
             _check_array(value, name, depth + 1)
-    elif kind == "timestamp_value":
-        _check_timestamp(value, name)
-    elif kind == "geo_point_value":
-        _check_geo_point(value, name)
-    elif kind not in _FIXED_SIZES and kind != "reference_value":
+    elif kind not in _FIXED_SIZES:
         raise invalid_argument(f'The value of property "{name}" has an unsupported type: {kind}.')
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import invalid_argument, unimplemented
 from continuon_local.firestore.fields import FieldPath, get_field, parse_field_path, set_field
+from continuon_local.firestore.limits import MAX_VECTOR_DIMENSIONS
 from continuon_local.firestore.messages import StructuredQuery, Value
 from continuon_local.firestore.ordering import is_vector
 
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
     from continuon_local.firestore.messages import Message
 
-__all__ = ["MAX_DIMENSIONS", "Nearest", "compile_nearest"]
-
-MAX_DIMENSIONS = 2048
-"""Numbers of one vector."""
+__all__ = ["Nearest", "compile_nearest"]
 
 MAX_NEIGHBOURS = 1000
 """Results of one search."""
@@ -134,8 +132,8 @@ def compile_nearest(query: Message) -> Nearest | None:
     vector = _numbers(search.query_vector)
     if not vector:
         raise invalid_argument("query_vector must be a vector with at least one dimension.")
-    if len(vector) > MAX_DIMENSIONS:
-        raise invalid_argument(f"A vector has at most {MAX_DIMENSIONS} dimensions.")
+    if len(vector) > MAX_VECTOR_DIMENSIONS:
+        raise invalid_argument(f"A vector has at most {MAX_VECTOR_DIMENSIONS} dimensions.")
     if search.distance_measure not in _DISTANCES:
         raise invalid_argument("distance_measure must be EUCLIDEAN, COSINE or DOT_PRODUCT.")
     if not 1 <= search.limit.value <= MAX_NEIGHBOURS:

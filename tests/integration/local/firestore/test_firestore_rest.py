@@ -211,3 +211,37 @@ def test_large_messages_pass_through_the_shared_port(client: Any, items: Any) ->
         batch.set(items.document(str(number)), {"blob": blob})
     batch.commit()
     assert all(snapshot.to_dict() == {"blob": blob} for snapshot in items.stream())
+
+
+def test_documents_are_listed_in_another_order_page_by_page(http: httpx.Client, path: str) -> None:
+    for name, number in {"a": 1, "b": 3, "c": 2, "d": 3}.items():
+        http.post(path, params={"documentId": name}, json=fields(n=number))
+    http.post(path, params={"documentId": "e"}, json={})
+    found, token = [], ""
+    while True:
+        query = {"orderBy": "n desc, __name__ asc", "pageSize": "2", "pageToken": token}
+        page = http.get(path, params=query).json()
+        found += [each["name"].rpartition("/")[2] for each in page["documents"]]
+        token = page.get("nextPageToken", "")
+        if not token:
+            break
+    assert found == ["b", "d", "c", "a"]
+    for order in ("n sideways", "", "n,,m", "n desc extra"):
+        refused = http.get(path, params={"orderBy": order or " "})
+        assert refused.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+def test_a_reference_must_name_a_document(http: httpx.Client, path: str) -> None:
+    for name in ("x", f"{NAME}/c", f"{NAME}/c/__reserved__", NAME):
+        refused = http.patch(f"{path}/a", json={"fields": {"r": {"referenceValue": name}}})
+        assert refused.json()["error"]["status"] == "INVALID_ARGUMENT"
+
+
+def test_a_document_has_at_most_forty_thousand_index_entries(http: httpx.Client, path: str) -> None:
+    def elements(count: int) -> dict[str, Any]:
+        values = [{"integerValue": str(number)} for number in range(count)]
+        return {"fields": {"list": {"arrayValue": {"values": values}}}}
+
+    assert http.patch(f"{path}/a", json=elements(40_000)).is_success
+    refused = http.patch(f"{path}/a", json=elements(40_001)).json()["error"]
+    assert "too many index entries" in refused["message"]
