@@ -39,9 +39,7 @@ def main() -> int:
     return status
 
 
-def _reference(
-    references: targets.References | str, areas: list[str]
-) -> tuple[Answers, str]:
+def _reference(references: targets.References | str, areas: list[str]) -> tuple[Answers, str]:
     if isinstance(references, targets.References):
         _print(f"Reference: {references.version}")
         with targets.google_emulators(references) as addresses:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +65,16 @@ def _words(message: Any) -> str:
     return _TIMES.sub("TIME", str(message))
 
 
-def _time(value: datetime.datetime) -> dict[str, str]:
-    aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
-    age = abs((datetime.datetime.now(datetime.UTC) - aware).total_seconds())
+def _time(value: dt.datetime) -> dict[str, str]:
+    aware = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+    age = abs((dt.datetime.now(dt.UTC) - aware).total_seconds())
     if age < _RECENT_S:
         return {"time": "recent"}
     exact = getattr(value, "rfc3339", None)
     return {"time": exact() if exact else value.isoformat()}
 
 
-def _snapshot(value: DocumentSnapshot) -> dict[str, Any]:
+def _snapshot(value: Any) -> dict[str, Any]:
     if not value.exists:
         return {"missing": value.reference.path}
     unchanged = value.create_time == value.update_time
@@ -93,7 +93,7 @@ _ENCODERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str, lambda value: value),
     (float, lambda value: {"double": repr(value)}),
     (bytes, lambda value: {"bytes": value.hex()}),
-    (datetime.datetime, _time),
+    (dt.datetime, _time),
     (GeoPoint, lambda value: {"geo": [repr(value.latitude), repr(value.longitude)]}),
     (DocumentReference, lambda value: {"reference": value.path}),
     (DocumentSnapshot, _snapshot),

@@ -57,4 +57,170 @@ def _short(answer: Any) -> str:
     return next((short for part in parts if (short := _short(part)) != OK), OK)
 
 
-DIFFERENCES: tuple[Difference, ...] = ()
+_NO = "INVALID_ARGUMENT"
+_LATER = "UNIMPLEMENTED"
+_NOT_BUILT = "not built yet; it says so instead of pretending"
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        area="writes",
+        cases=("raw_other_database", "raw_other_project"),
+        ours=_NO,
+        theirs=OK,
+        why="a commit writes to the database of its request; the emulator writes anywhere",
+    ),
+    Difference(
+        area="writes",
+        cases=("raw_mask_with_document_id",),
+        ours=_NO,
+        theirs=OK,
+        why="names of the form `__.*__` are reserved for fields",
+    ),
+    Difference(
+        area="limits",
+        cases=("field_name_underscores", "*_id_reserved_short"),
+        ours=_NO,
+        theirs=OK,
+        why="`____` has the documented reserved form `__.*__`",
+    ),
+    Difference(
+        area="limits",
+        cases=("transforms_501_of_one_document",),
+        ours=_NO,
+        theirs=OK,
+        why="500 transforms of a document in one commit is a documented limit",
+    ),
+    Difference(
+        area="reads",
+        cases=("get_projected_document_id",),
+        ours=_NO,
+        theirs=OK,
+        why="names of the form `__.*__` are reserved for fields",
+    ),
+    Difference(
+        area="reads",
+        cases=("list_*_order_by_name",),
+        ours=OK,
+        theirs="FAILED_PRECONDITION",
+        why="the service scans keys downwards with an index that says so; the emulator cannot",
+    ),
+    Difference(
+        area="reads",
+        cases=("read_two_hours_ago",),
+        ours="FAILED_PRECONDITION",
+        theirs=OK,
+        why="without point-in-time recovery the service keeps one hour of versions",
+    ),
+    Difference(
+        area="transactions",
+        cases=("read_only_long_ago",),
+        ours="FAILED_PRECONDITION",
+        theirs=OK,
+        why="without point-in-time recovery the service keeps one hour of versions",
+    ),
+    Difference(
+        area="transactions",
+        cases=("retry_of_rubbish",),
+        ours=OK,
+        theirs=_NO,
+        why="the id only asks for a better place in the queue; an unknown one gets none",
+    ),
+    Difference(
+        area="queries",
+        cases=("*order_name_desc", "*name_below_desc"),
+        ours=OK,
+        theirs="FAILED_PRECONDITION",
+        why="the service scans keys downwards with an index that says so; the emulator cannot",
+    ),
+    Difference(
+        area="queries",
+        cases=("partitions_cover_everything",),
+        ours=OK,
+        theirs=_LATER,
+        why="the emulator has no PartitionQuery",
+    ),
+    Difference(
+        area="aggregations",
+        cases=("count_up_to_zero",),
+        ours=_NO,
+        theirs=OK,
+        why="`up_to` must be greater than zero by the definition of the API",
+    ),
+    Difference(
+        area="aggregations",
+        cases=("six_aggregations",),
+        ours=_NO,
+        theirs="UNKNOWN",
+        why="five is the documented limit; the emulator fails without a message",
+    ),
+    Difference(
+        area="vectors",
+        cases=("cosine_zero_vector",),
+        ours=OK,
+        theirs=OK,
+        why="the cosine distance from a zero vector is undefined; the emulator sorts it in",
+    ),
+    Difference(
+        area="topics",
+        cases=("update_labels",),
+        ours=OK,
+        theirs=_NO,
+        why="the service lets labels of a topic be changed; the emulator does not know the field",
+    ),
+    Difference(
+        area="topics",
+        cases=("subscriptions_of_a_missing_topic",),
+        ours="NOT_FOUND",
+        theirs=OK,
+        why="the service answers NOT_FOUND for a topic that is not there",
+    ),
+    Difference(
+        area="subscriptions",
+        cases=("create_deadline_9", "update_deadline_too_short"),
+        ours=_NO,
+        theirs=OK,
+        why="10 to 600 seconds is the documented range",
+    ),
+    Difference(
+        area="subscriptions",
+        cases=("create_filter_rubbish", "create_filter_257_bytes"),
+        ours=_NO,
+        theirs=OK,
+        why="the emulator does not read filters",
+    ),
+    Difference(
+        area="subscriptions",
+        cases=("create_exactly_once", "create_retain_acked"),
+        ours=_LATER,
+        theirs=OK,
+        why="exactly-once delivery and retained messages are " + _NOT_BUILT,
+    ),
+    Difference(
+        area="subscriptions",
+        cases=("seek_on_missing", "snapshot_on_missing"),
+        ours=_LATER,
+        theirs="NOT_FOUND",
+        why="seeking is " + _NOT_BUILT,
+    ),
+    Difference(
+        area="messages",
+        cases=("seek_*", "snapshot_and_seek"),
+        ours=_LATER,
+        theirs=OK,
+        why="seeking is " + _NOT_BUILT,
+    ),
+    Difference(
+        area="messages",
+        cases=("modify_deadline_out_of_range",),
+        ours=_NO,
+        theirs=_NO,
+        why="600 seconds is the documented maximum; the emulator checks only the minimum",
+    ),
+    Difference(
+        area="filters",
+        cases=("filter_[!e]*", "filter_equal", "filter_escaped"),
+        ours="*",
+        theirs=OK,
+        why="the emulator delivers everything, whatever the filter says",
+    ),
+)

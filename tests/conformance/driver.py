@@ -6,10 +6,10 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from conformance.areas import AREAS
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore, pubsub_v1
 
+from conformance.areas import AREAS
 from conformance.model import Area, FirestoreGround, PubSubGround
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers", "collect"]
 
+_credentials: Any = AnonymousCredentials
 PROJECT = "demo-conformance"
 
 Answers = dict[str, dict[str, Any]]
@@ -40,8 +41,8 @@ def collect(addresses: Addresses, *, areas: list[str] | None = None) -> Answers:
 
 def _firestore(area: Area, address: str) -> dict[str, Any]:
     with _environment("FIRESTORE_EMULATOR_HOST", address):
-        client = firestore.Client(
-            project=PROJECT, database=area.name, credentials=AnonymousCredentials()
+        client: Any = firestore.Client(
+            project=PROJECT, database=area.name, credentials=_credentials()
         )
     if area.seed is not None:
         area.seed(FirestoreGround(client, "seed"))

@@ -58,9 +58,7 @@ _FIELDS: dict[str, Callable[[], dict[str, Any]]] = {
     "nested_field_name_reserved": lambda: {
         "a": {"map_value": {"fields": {"__a__": {"integer_value": 1}}}}
     },
-    "nested_field_name_empty": lambda: {
-        "a": {"map_value": {"fields": {"": {"integer_value": 1}}}}
-    },
+    "nested_field_name_empty": lambda: {"a": {"map_value": {"fields": {"": {"integer_value": 1}}}}},
     "timestamp_too_early": lambda: {"a": {"timestamp_value": {"seconds": -62135596801}}},
     "timestamp_too_late": lambda: {"a": {"timestamp_value": {"seconds": 253402300800}}},
     "timestamp_nanoseconds_too_many": lambda: {
@@ -134,8 +132,9 @@ def _many(ground: FirestoreGround, count: int) -> Any:
     batch = ground.client.batch()
     for number in range(count):
         batch.set(ground.docs.document(f"{number:04}"), {})
+    docs: Any = ground.docs
     outcome = attempt(lambda: len(batch.commit()))
-    return [outcome, ground.docs.count().get()[0][0].value]
+    return [outcome, docs.count().get()[0][0].value]
 
 
 def _transforms(ground: FirestoreGround, count: int) -> Any:
@@ -176,7 +175,10 @@ def vector_of_nothing(ground: FirestoreGround) -> Any:
 
 def _vector(ground: FirestoreGround, size: int) -> Any:
     values = [{"double_value": 1.0}] * size
-    fields = {"__type__": {"string_value": "__vector__"}, "value": {"array_value": {"values": values}}}
+    fields = {
+        "__type__": {"string_value": "__vector__"},
+        "value": {"array_value": {"values": values}},
+    }
     return _set(ground, {"v": {"map_value": {"fields": fields}}})
 
 

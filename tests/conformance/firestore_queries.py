@@ -80,9 +80,7 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     "range_and_not_equal": lambda q, _: q.where(filter=_F("n", ">", 0)).where(
         filter=_F("model", "!=", "dog")
     ),
-    "not_equal_twice": lambda q, _: q.where(filter=_F("n", "!=", 1)).where(
-        filter=_F("n", "!=", 2)
-    ),
+    "not_equal_twice": lambda q, _: q.where(filter=_F("n", "!=", 1)).where(filter=_F("n", "!=", 2)),
     "not_equal_null": lambda q, _: q.where(filter=_F("model", "!=", None)),
     "equal_null": lambda q, _: q.where(filter=_F("model", "==", None)),
     "equal_nan": lambda q, _: q.where(filter=_F("s", "==", NAN)),
@@ -121,18 +119,14 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     "contains_any_twice": lambda q, _: q.where(
         filter=_F("tags", "array_contains_any", ["a"])
     ).where(filter=_F("tags", "array_contains_any", ["b"])),
-    "contains_ordered": lambda q, _: _desc("n")(
-        q.where(filter=_F("tags", "array_contains", "a"))
-    ),
+    "contains_ordered": lambda q, _: _desc("n")(q.where(filter=_F("tags", "array_contains", "a"))),
     "nested_field": lambda q, _: q.where(filter=_F("at.x", ">=", 1)),
     "map_equality": lambda q, _: q.where(filter=_F("at", "==", {"x": 2})),
     "map_range": lambda q, _: q.where(filter=_F("at", ">", {"x": 1})),
     "quoted_field": lambda q, _: q.where(filter=_F("`odd name`", "==", 1)),
     "or": lambda q, _: q.where(filter=Or([_F("n", "==", 1), _F("model", "==", "dog")])),
     "or_of_ranges": lambda q, _: q.where(filter=Or([_F("n", "<", 0), _F("n", ">", 2)])),
-    "or_overlapping": lambda q, _: q.where(
-        filter=Or([_F("model", "==", "arm"), _F("n", "==", 2)])
-    ),
+    "or_overlapping": lambda q, _: q.where(filter=Or([_F("model", "==", "arm"), _F("n", "==", 2)])),
     "or_ordered": lambda q, _: _desc("n")(
         q.where(filter=Or([_F("n", "==", 1), _F("model", "==", "dog")]))
     ),
@@ -159,9 +153,9 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     ),
     "or_of_one": lambda q, _: q.where(filter=Or([_F("n", "==", 1)])),
     "or_of_31": lambda q, _: q.where(filter=Or([_F("n", "==", n) for n in range(31)])),
-    "in_times_in_above_30": lambda q, _: q.where(
-        filter=_F("n", "in", list(range(6)))
-    ).where(filter=_F("s", "in", list(range(6)))),
+    "in_times_in_above_30": lambda q, _: q.where(filter=_F("n", "in", list(range(6)))).where(
+        filter=_F("s", "in", list(range(6)))
+    ),
     "order": lambda q, _: q.order_by("n"),
     "order_desc": lambda q, _: _desc("n")(q),
     "order_two": lambda q, _: q.order_by("model").order_by("n", direction=Query.DESCENDING),
@@ -186,17 +180,15 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     "offset_and_limit": lambda q, _: q.order_by("n").offset(2).limit(2),
     "limit_to_last": lambda q, _: q.order_by("n").limit_to_last(3),
     "limit_to_last_two_orders": lambda q, _: q.order_by("model").order_by("n").limit_to_last(3),
-    "limit_to_last_with_cursor": lambda q, _: q.order_by("n")
-    .end_before({"n": 3})
-    .limit_to_last(2),
+    "limit_to_last_with_cursor": lambda q, _: q.order_by("n").end_before({"n": 3}).limit_to_last(2),
     "start_at": lambda q, _: q.order_by("n").start_at({"n": 2}),
     "start_after": lambda q, _: q.order_by("n").start_after({"n": 2}),
     "end_at": lambda q, _: q.order_by("n").end_at({"n": 2}),
     "end_before": lambda q, _: q.order_by("n").end_before({"n": 2}),
     "start_at_desc": lambda q, _: _desc("n")(q).start_at({"n": 2}),
-    "start_after_end_before": lambda q, _: q.order_by("n")
-    .start_after({"n": 1})
-    .end_before({"n": 7}),
+    "start_after_end_before": lambda q, _: (
+        q.order_by("n").start_after({"n": 1}).end_before({"n": 7})
+    ),
     "start_past_end": lambda q, _: q.order_by("n").start_at({"n": 7}).end_at({"n": 1}),
     "cursor_on_prefix": lambda q, _: q.order_by("model").order_by("n").start_after(["arm"]),
     "cursor_on_two": lambda q, _: q.order_by("model").order_by("n").start_after(["arm", 2]),
@@ -212,9 +204,7 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     "cursor_snapshot_with_range": lambda q, g: q.where(filter=_F("n", ">", 0)).start_at(
         g.client.document("robots/r2").get()
     ),
-    "cursor_snapshot_desc": lambda q, g: _desc("n")(q).end_at(
-        g.client.document("robots/r2").get()
-    ),
+    "cursor_snapshot_desc": lambda q, g: _desc("n")(q).end_at(g.client.document("robots/r2").get()),
     "cursor_name": lambda q, g: q.order_by("__name__").start_at(
         {"__name__": g.client.document("robots/r3")}
     ),
@@ -222,9 +212,7 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
         {"__name__": g.client.document("robots/r3x")}
     ),
     "cursor_too_many_values": lambda q, _: q.order_by("n").start_at([1, 2]),
-    "name_equals": lambda q, g: q.where(
-        filter=_F(NAME, "==", g.client.document("robots/r3"))
-    ),
+    "name_equals": lambda q, g: q.where(filter=_F(NAME, "==", g.client.document("robots/r3"))),
     "name_above": lambda q, g: q.where(filter=_F(NAME, ">", g.client.document("robots/r3"))),
     "name_below_desc": lambda q, g: _desc("__name__")(
         q.where(filter=_F(NAME, "<", g.client.document("robots/r3")))
@@ -235,9 +223,7 @@ _ROBOT_QUERIES: dict[str, Callable[[Any, FirestoreGround], Any]] = {
     "name_not_in": lambda q, g: q.where(
         filter=_F(NAME, "not-in", [g.client.document("robots/r5")])
     ),
-    "name_not_equal": lambda q, g: q.where(
-        filter=_F(NAME, "!=", g.client.document("robots/r5"))
-    ),
+    "name_not_equal": lambda q, g: q.where(filter=_F(NAME, "!=", g.client.document("robots/r5"))),
     "name_as_text": lambda q, _: q.where(filter=_F(NAME, "==", "r3")),
     "name_of_other_collection": lambda q, g: q.where(
         filter=_F(NAME, "==", g.client.document("commands/top"))
@@ -317,7 +303,7 @@ def unknown_collection(ground: FirestoreGround) -> Any:
 
 @queries.case
 def partitions_cover_everything(ground: FirestoreGround) -> Any:
-    partitions = list(ground.client.collection_group("commands").get_partitions(2))
+    partitions: list[Any] = list(ground.client.collection_group("commands").get_partitions(2))
     found = [s.reference.path for p in partitions for s in p.query().stream()]
     return sorted(found)
 
@@ -566,7 +552,7 @@ vectors.seed = _seed_vectors
 def _near(ground: FirestoreGround, *, measure: DistanceMeasure, **options: Any) -> Any:
     query: Any = ground.client.collection("points")
     if options.pop("even", False):
-        query = query.where(filter=_F("even", "==", True))
+        query = query.where(filter=_F("even", "==", True))  # noqa: FBT003 - a value
     limit = options.pop("limit", 3)
     point = options.pop("point", [1.0, 0.5])
     found = query.find_nearest(

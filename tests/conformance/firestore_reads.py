@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ for _name in _PATHS:
 def get_all(ground: FirestoreGround) -> Any:
     paths = ["a/2", "a/none", "a/1", "a/2"]
     found = ground.client.get_all([ground.client.document(path) for path in paths])
-    return sorted(((s.reference.path, s.exists) for s in found))
+    return sorted((s.reference.path, s.exists) for s in found)
 
 
 @reads.case
@@ -163,20 +163,21 @@ for _name in _BAD_GETS:
 @reads.case
 def read_in_the_past(ground: FirestoreGround) -> Any:
     reference = ground.docs.document("d")
-    first = reference.set({"n": 1})
+    first: Any = reference.set({"n": 1})
+    moment: Any = first.update_time
     reference.set({"n": 2})
-    return reference.get(read_time=first.update_time).to_dict()
+    return reference.get(read_time=moment).to_dict()
 
 
 @reads.case
 def read_in_the_future(ground: FirestoreGround) -> Any:
-    later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     return ground.client.document("a/1").get(read_time=later)
 
 
 @reads.case
 def read_two_hours_ago(ground: FirestoreGround) -> Any:
-    earlier = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2)
+    earlier = dt.datetime.now(dt.UTC) - dt.timedelta(hours=2)
     return ground.client.document("a/1").get(read_time=earlier)
 
 

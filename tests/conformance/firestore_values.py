@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,9 @@ __all__ = ["AREAS"]
 
 MAX_INT = 2**63 - 1
 MIN_INT = -(2**63)
-UTC = datetime.UTC
+UTC = dt.UTC
+
+_precise: Any = DatetimeWithNanoseconds
 
 VALUES: dict[str, Callable[[FirestoreGround], Any]] = {
     "null": lambda _: None,
@@ -42,13 +44,11 @@ VALUES: dict[str, Callable[[FirestoreGround], Any]] = {
     "max_int": lambda _: MAX_INT,
     "max_int_as_double": lambda _: float(2**63),
     "infinity": lambda _: float("inf"),
-    "early_time": lambda _: datetime.datetime(1, 1, 1, tzinfo=UTC),
-    "time_before_1970": lambda _: datetime.datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
-    "time": lambda _: datetime.datetime(2024, 1, 4, 21, 20, tzinfo=UTC),
-    "time_nanoseconds": lambda _: DatetimeWithNanoseconds(
-        2024, 1, 4, 21, 20, nanosecond=123456789, tzinfo=UTC
-    ),
-    "late_time": lambda _: datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+    "early_time": lambda _: dt.datetime(1, 1, 1, tzinfo=UTC),
+    "time_before_1970": lambda _: dt.datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    "time": lambda _: dt.datetime(2024, 1, 4, 21, 20, tzinfo=UTC),
+    "time_nanoseconds": lambda _: _precise(2024, 1, 4, 21, 20, nanosecond=123456789, tzinfo=UTC),
+    "late_time": lambda _: dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
     "empty_string": lambda _: "",
     "string": lambda _: "abc",
     "string_prefix": lambda _: "ab",
@@ -109,7 +109,7 @@ def _round_trip(ground: FirestoreGround, name: str) -> Any:
 def _nested(ground: FirestoreGround, name: str) -> Any:
     value = VALUES[name](ground)
     reference = ground.docs.document("d")
-    wrapped = {"map": {"v": value}}
+    wrapped: dict[str, Any] = {"map": {"v": value}}
     if not isinstance(value, list):
         wrapped["array"] = [value]
     reference.set(wrapped)

@@ -419,7 +419,7 @@ def no_writes(ground: FirestoreGround) -> Any:
 
 @batches.case
 def bulk_writer(ground: FirestoreGround) -> Any:
-    writer = ground.client.bulk_writer()
+    writer: Any = ground.client.bulk_writer()
     for number in range(45):
         writer.create(ground.docs.document(f"{number:03}"), {"n": number})
     writer.close()

@@ -6,6 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from google.pubsub_v1 import PublisherClient as Generated
+
 from conformance.answers import attempt
 from conformance.model import Area, PubSubGround
 
@@ -111,9 +113,7 @@ def acknowledged_twice(ground: PubSubGround) -> Any:
 @messages.case
 def acknowledged_with_rubbish(ground: PubSubGround) -> Any:
     _ready(ground)
-    return ground.subscriber.acknowledge(
-        subscription=ground.subscription(), ack_ids=["rubbish"]
-    )
+    return ground.subscriber.acknowledge(subscription=ground.subscription(), ack_ids=["rubbish"])
 
 
 @messages.case
@@ -144,8 +144,8 @@ def published_before_subscribing_is_not_delivered(ground: PubSubGround) -> Any:
 def _raw_publish(ground: PubSubGround, *, body: Any) -> Any:
     _ready(ground)
     request = {"topic": ground.topic(), "messages": body}
-    api = super(type(ground.publisher), ground.publisher)
-    return len(api.publish(request=request).message_ids)
+    # The generated call: the outer client's `publish` takes one message at a time.
+    return len(Generated.publish(ground.publisher, request=request).message_ids)
 
 
 _BODIES: dict[str, Any] = {
@@ -175,9 +175,7 @@ for _name, _body in _BODIES.items():
 def pull_zero(ground: PubSubGround) -> Any:
     _ready(ground)
     return len(
-        ground.subscriber.pull(
-            subscription=ground.subscription(), max_messages=0
-        ).received_messages
+        ground.subscriber.pull(subscription=ground.subscription(), max_messages=0).received_messages
     )
 
 

@@ -300,9 +300,7 @@ def modify_push_config(ground: PubSubGround) -> Any:
 
 _MISSING: dict[str, Callable[[PubSubGround], Any]] = {
     "pull": lambda g: g.subscriber.pull(subscription=g.subscription(), max_messages=1),
-    "acknowledge": lambda g: g.subscriber.acknowledge(
-        subscription=g.subscription(), ack_ids=["x"]
-    ),
+    "acknowledge": lambda g: g.subscriber.acknowledge(subscription=g.subscription(), ack_ids=["x"]),
     "modify_deadline": lambda g: g.subscriber.modify_ack_deadline(
         subscription=g.subscription(), ack_ids=["x"], ack_deadline_seconds=10
     ),
@@ -312,9 +310,7 @@ _MISSING: dict[str, Callable[[PubSubGround], Any]] = {
     "snapshot": lambda g: g.subscriber.create_snapshot(
         name=f"{g.project}/snapshots/snap", subscription=g.subscription()
     ),
-    "publish": lambda g: g.publisher.api.publish(topic=g.topic(), messages=[{"data": b"x"}])
-    if hasattr(g.publisher, "api")
-    else g.publisher.publish(g.topic(), b"x").result(20),
+    "publish": lambda g: g.publisher.publish(g.topic(), b"x").result(20),
 }
 
 

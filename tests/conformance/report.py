@@ -25,13 +25,15 @@ END = "<!-- conformance: end -->"
 
 def table(rows: Sequence[Row], suites: Sequence[SuiteResult]) -> str:
     """Return the table for a person."""
-    lines = ["| service | area | cases | agree | of them in other words | known difference | disagree |"]
+    lines = [
+        "| service | area | cases | agree | of them in other words | known difference | disagree |"
+    ]
     lines.append("|---|---|---|---|---|---|---|")
-    for row in rows:
-        lines.append(
-            f"| {row.service} | {row.area} | {row.cases} | {row.agree} | {row.other_words} "
-            f"| {row.known} | {len(row.disagree)} |"
-        )
+    lines += [
+        f"| {row.service} | {row.area} | {row.cases} | {row.agree} | {row.other_words} "
+        f"| {row.known} | {len(row.disagree)} |"
+        for row in rows
+    ]
     lines.append(
         f"| | **all** | {sum(r.cases for r in rows)} | {sum(r.agree for r in rows)} "
         f"| {sum(r.other_words for r in rows)} | {sum(r.known for r in rows)} "
@@ -71,7 +73,8 @@ def write_documentation(rows: Sequence[Row], suites: Sequence[SuiteResult], refe
     parts = [begin, "", f"Compared with {reference}.", "", table(rows, suites), ""]
     parts += ["| area | cases | we | the emulator | why |", "|---|---|---|---|---|"]
     parts += [
-        f"| {d.area} | {', '.join(f'`{name}`' for name in d.cases)} | {d.ours} | {d.theirs} | {d.why} |"
+        f"| {d.area} | {', '.join(f'`{name}`' for name in d.cases)} | {d.ours} | {d.theirs} "
+        f"| {d.why} |"
         for d in DIFFERENCES
     ]
     text = before + "\n".join([*parts, "", end]) + after

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from conftest import local_services
 
@@ -74,7 +74,7 @@ def prepare() -> str | None:
         [*pip, "download", "--no-deps", "--no-binary", names, "-d", str(CACHE), *_SDISTS],
     ]
     for command in commands:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - pip of the folder made here
             command, capture_output=True, text=True, timeout=_INSTALL_S, check=False
         )
         if done.returncode != 0:
@@ -123,14 +123,16 @@ def _run(
     kept = {"PATH", "HOME", "LANG", "TMPDIR"}
     env = {key: value for key, value in os.environ.items() if key in kept} | environment
     results.unlink(missing_ok=True)
-    subprocess.run(command, cwd=folder, env=env, timeout=_RUN_S, check=False, capture_output=True)
+    subprocess.run(  # noqa: S603 - pytest of the folder made here
+        command, cwd=folder, env=env, timeout=_RUN_S, check=False, capture_output=True
+    )
     return _read(name, target, results)
 
 
 def _read(name: str, target: str, results: Path) -> SuiteResult:
     passed, skipped, failed = 0, 0, {}
     # The file was written by the pytest that was started above.
-    for case in ElementTree.parse(results).iter("testcase"):  # noqa: S314
+    for case in ET.parse(results).iter("testcase"):  # noqa: S314
         test = f"{case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
         trouble = [child for child in case if child.tag in {"failure", "error"}]
         if trouble:

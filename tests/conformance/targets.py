@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -63,10 +62,14 @@ def google_emulators(references: References) -> Iterator[Addresses]:
     """Run Google's Firestore and Pub/Sub emulators until the block ends."""
     firestore, pubsub = free_port(), free_port()
     commands = [
-        [references.java, "-cp", str(references.firestore_jar), _FIRESTORE_CLASS, "start"]
-        + ["--host=127.0.0.1", f"--port={firestore}"],
-        [references.java, "-jar", str(references.pubsub_jar)]
-        + ["--host=127.0.0.1", f"--port={pubsub}"],
+        [
+            *(references.java, "-cp", str(references.firestore_jar), _FIRESTORE_CLASS, "start"),
+            *("--host=127.0.0.1", f"--port={firestore}"),
+        ],
+        [
+            *(references.java, "-jar", str(references.pubsub_jar)),
+            *("--host=127.0.0.1", f"--port={pubsub}"),
+        ],
     ]
     processes = [_start(command) for command in commands]
     try:
@@ -95,13 +98,16 @@ def free_port() -> int:
 
 
 def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    # The CLI and the Java that were found on the PATH.
+    done = subprocess.run(  # noqa: S603 - see above
+        command, capture_output=True, text=True, timeout=60, check=False
+    )
     return done.stdout.strip()
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=dict(os.environ))
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet)  # noqa: S603 - Google's own
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import invalid_argument
@@ -23,6 +24,8 @@ MAX_AGGREGATIONS = 5
 _MAX_INT64 = (1 << 63) - 1
 _MIN_INT64 = -(1 << 63)
 
+_RESERVED = re.compile(r"__.*__", re.DOTALL)
+
 
 def named_aggregations(aggregations: Sequence[Message]) -> Mapping[str, Message]:
     """Return the aggregations by alias; those without one are named ``field_1`` and on.
@@ -41,6 +44,8 @@ def named_aggregations(aggregations: Sequence[Message]) -> Mapping[str, Message]
         if not alias:
             unnamed += 1
             alias = f"field_{unnamed}"
+        if _RESERVED.fullmatch(alias):
+            raise invalid_argument(f'The aggregation alias "{alias}" is reserved.')
         if alias in named:
             raise invalid_argument(f"Aggregation aliases contain duplicate alias: '{alias}'.")
         kind = aggregation.WhichOneof("operator")

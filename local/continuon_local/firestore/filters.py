@@ -238,6 +238,8 @@ def _check_document_id(op: int, value: Message) -> None:
 
 def _compile_field(leaf: Message) -> Predicate:
     op, value, path = leaf.op, leaf.value, leaf.field.field_path
+    if value.WhichOneof("value_type") is None:
+        raise invalid_argument("Cannot convert firestore.v1.Value with type unset.")
     if op in _LISTS:
         name = Operator.Name(op)
         if value.WhichOneof("value_type") != "array_value":

@@ -22,7 +22,7 @@ from continuon_local.firestore.filters import (
 from continuon_local.firestore.limits import MAX_SORT_ORDERS
 from continuon_local.firestore.messages import Document, StructuredQuery
 from continuon_local.firestore.ordering import encode_path, encode_value, invert
-from continuon_local.firestore.paths import parse_document_name, parse_parent
+from continuon_local.firestore.paths import check_collection_id, parse_document_name, parse_parent
 from continuon_local.firestore.vectors import compile_nearest
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Bound", "CompiledQuery", "Order", "compile_query"]
 
 _DESCENDING = StructuredQuery.Direction.DESCENDING
-_EVERYTHING_BELOW = StructuredQuery.CollectionSelector(all_descendants=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,8 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
         raise invalid_argument(
             "StructuredQuery.from cannot have more than one collection selector."
         )
-    selector = query.from_[0] if query.from_ else _EVERYTHING_BELOW
+    selector = query.from_[0] if query.from_ else StructuredQuery.CollectionSelector()
+    check_collection_id(selector.collection_id)
     if query.limit.value < 0:
         raise invalid_argument("limit is negative")
     if query.offset < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from continuon_local.firestore.errors import (
@@ -20,7 +21,7 @@ from continuon_local.firestore.transforms import apply_transform
 from continuon_local.firestore.validation import check_document, check_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from continuon_local.firestore.messages import Message
 
@@ -81,9 +82,21 @@ def _updated(write: Message, name: str, current: Message | None) -> Message:
     return document
 
 
+def _check_nesting(transforms: Sequence[Message]) -> None:
+    """Refuse to transform a field and one inside it; the same field twice is allowed."""
+    paths = sorted(tuple(parse_field_path(each.field_path)) for each in transforms)
+    for above, below in pairwise(paths):
+        if len(below) > len(above) and below[: len(above)] == above:
+            raise invalid_argument(
+                f"Cannot transform property {'.'.join(above)} and its nested property "
+                "at the same time."
+            )
+
+
 def _transformed(
-    document: Message, transforms: Iterable[Message], now: Message, results: Message
+    document: Message, transforms: Sequence[Message], now: Message, results: Message
 ) -> None:
+    _check_nesting(transforms)
     count = 0
     for transform in transforms:
         count += 1
@@ -151,6 +164,8 @@ def apply_write(
         if current is not None:
             document.fields.MergeFrom(current.fields)
         transforms = write.transform.field_transforms
+        if not transforms:
+            raise invalid_argument("The list of FieldTransform must not be empty.")
         _transformed(document, transforms, now, result.transform_results)
     if len(result.transform_results):
         check_fields(document.fields)

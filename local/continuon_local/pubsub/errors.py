@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-__all__ = ["PubSubError", "invalid", "not_found", "unimplemented"]
+__all__ = ["PubSubError", "invalid", "not_found", "out_of_range", "unimplemented"]
 
 
 class PubSubError(Exception):
@@ -24,6 +24,11 @@ class PubSubError(Exception):
 def invalid(message: str) -> PubSubError:
     """Return the error for a malformed or out-of-range argument."""
     return PubSubError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def out_of_range(message: str) -> PubSubError:
+    """Return the error for a number outside its limits, where Pub/Sub tells it apart."""
+    return PubSubError(grpc.StatusCode.OUT_OF_RANGE, message)
 
 
 def not_found(name: str) -> PubSubError:

@@ -8,7 +8,7 @@ from continuon_local.pubsub.errors import invalid
 
 __all__ = ["DELETED_TOPIC", "check_name", "check_project", "project_of", "short_name"]
 
-DELETED_TOPIC = "_deleted_topic_"
+DELETED_TOPIC = "_deleted-topic_"
 """What a subscription names as its topic once that topic was deleted."""
 
 _PROJECT = re.compile(r"projects/[a-z0-9][a-z0-9:.-]*")

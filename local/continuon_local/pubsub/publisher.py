@@ -78,7 +78,7 @@ class Publisher:
         )
 
     async def delete_topic(self, request: Message, _caller: str) -> Message:
-        """Delete a topic; its subscriptions keep what they hold and name ``_deleted_topic_``."""
+        """Delete a topic; its subscriptions keep what they hold and name ``_deleted-topic_``."""
         self._topic(request.topic)
         with transaction(self._connection):
             for stored in self._store.subscriptions_of(request.topic):

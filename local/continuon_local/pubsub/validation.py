@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from continuon_local.pubsub import limits
-from continuon_local.pubsub.errors import invalid, unimplemented
+from continuon_local.pubsub.errors import invalid, out_of_range, unimplemented
 from continuon_local.pubsub.filters import compile_filter
 from continuon_local.pubsub.names import check_name
 from continuon_local.pubsub.policy import seconds
@@ -166,4 +166,4 @@ def _check_dead_letter(policy: Message) -> None:
         policy.max_delivery_attempts = limits.MIN_DELIVERY_ATTEMPTS
     attempts = policy.max_delivery_attempts
     if not limits.MIN_DELIVERY_ATTEMPTS <= attempts <= limits.MAX_DELIVERY_ATTEMPTS:
-        raise invalid("max_delivery_attempts must be between 5 and 100.")
+        raise out_of_range("max_delivery_attempts must be between 5 and 100.")

@@ -87,13 +87,13 @@ def test_a_subscription_outlives_its_topic_with_what_it_holds(bench: Any) -> Non
     name = bench.subscription(topic)
     bench.publish(topic, b"kept")
     bench.publisher.delete_topic(topic=topic)
-    assert bench.subscriber.get_subscription(subscription=name).topic == "_deleted_topic_"
+    assert bench.subscriber.get_subscription(subscription=name).topic == "_deleted-topic_"
     assert [each.message.data for each in bench.pull(name)] == [b"kept"]
     mask = field_mask_pb2.FieldMask(paths=["ack_deadline_seconds"])
     bench.subscriber.update_subscription(
         subscription={"name": name, "ack_deadline_seconds": 30}, update_mask=mask
     )
-    assert bench.subscriber.get_subscription(subscription=name).topic == "_deleted_topic_"
+    assert bench.subscriber.get_subscription(subscription=name).topic == "_deleted-topic_"
 
 
 @pytest.mark.parametrize(
