@@ -141,7 +141,7 @@ def parse_policy(bucket: BucketRecord, body: Mapping[str, Any]) -> list[dict[str
     acl.check_publicity(bucket, [{"entity": member} for member in members])
     conditional = any("condition" in binding for binding in bindings)
     if conditional and not acl.is_uniform(bucket):
-        message = "Conditions need uniform bucket-level access."
+        message = "To set conditions on a policy, enable uniform bucket-level access."
         raise StorageError(412, "conditionNotMet", "PreconditionFailed", message)
     if conditional and body.get("version") != _CONDITIONAL_VERSION:
         raise invalid("A policy with conditions must have version 3.")
