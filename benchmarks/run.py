@@ -28,27 +28,20 @@ BENCHMARKS = {
     "cold-start": cold_start.run,
     "operations": operations.run,
 }
+_WIDTH = 96
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def _table(results: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Benchmarks", title_justify="left", show_lines=True)
-    table.add_column("what")
-    table.add_column("figure", overflow="fold")
-    table.add_column("value", justify="right")
-    for result in results.values():
-        table.add_section()
-        if result["ratio"] is not None:
-            mark = {True: "[green]met", False: "[red]not met", None: ""}[result["met"]]
-            table.add_row(
-                result["name"], f"ratio; goal {result['goal']} {mark}", f"{result['ratio']}"
-            )
-        names = result["figures"]
-        table.add_row(
-            result["name"] if result["ratio"] is None else "",
-            "\n".join(str(name) for name in names),
-            "\n".join(str(value) for value in names.values()),
-        )
+def _table(result: dict[str, Any]) -> Table:
+    """One benchmark as a table: the ratio with its goal first, then what it is made of."""
+    table = Table(title=result["name"], title_justify="left", title_style="bold", width=_WIDTH)
+    table.add_column("figure", overflow="fold", ratio=1)
+    table.add_column("value", justify="right", no_wrap=True)
+    if result["ratio"] is not None:
+        mark = {True: " [green]met", False: " [red]not met", None: ""}[result["met"]]
+        table.add_row(f"[bold]ratio[/]; goal {result['goal']}{mark}", f"[bold]{result['ratio']}")
+    for name, value in result["figures"].items():
+        table.add_row(str(name), str(value))
     return table
 
 
@@ -66,7 +59,8 @@ def main() -> int:
             continue
         console.print(f"[dim]{name} ...", highlight=False)
         results[name] = run(quick=options.quick)
-    console.print(_table(results))
+    for result in results.values():
+        console.print(_table(result))
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"python": platform.python_version(), "system": platform.platform()},

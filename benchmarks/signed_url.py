@@ -106,7 +106,7 @@ def run(*, quick: bool) -> dict[str, Any]:
             "signed_url_ms": total,
             "of which verifying the request signature (RFC 9421, Ed25519)": round(verification, 3),
             "of which signing the URL (V4, RSA 2048)": round(signing, 3),
-            "of which the rest: framework, contracts, three Firestore calls": round(
+            "of which the rest: framework, contracts, two Firestore calls": round(
                 total - verification - signing, 3
             ),
         },
