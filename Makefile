@@ -11,7 +11,7 @@ CODEBASES := functions/rlds functions/fleet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
-	check lint types imports generated generate format bench bench-quick lock wheels clean
+	test-conformance conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
@@ -34,7 +34,7 @@ demo: $(READY) ## The main job end to end on an embedded local cloud
 run: $(READY) ## Keep the local cloud and the web pages up; data stays in .continuon/
 	@$(BIN)/continuon-local up
 
-test: test-unit test-integration test-rules test-e2e test-browser ## Every tier that needs no extra install
+test: test-unit test-integration test-rules test-e2e test-browser test-conformance ## Every tier that needs no extra install
 
 test-unit: $(READY) ## Decisions and codecs; opens no socket
 	$(PYTEST) tests/unit
@@ -50,6 +50,15 @@ test-e2e: $(READY) ## The robot client through the hosting gateway, bad days inc
 
 test-browser: $(READY) ## Pages in a real browser, where Chromium is installed
 	$(PYTEST) tests/browser
+
+test-conformance: $(READY) ## Answers equal to those recorded from Google's emulators
+	$(PYTEST) tests/conformance
+
+conformance: $(READY) ## Compare with Google's emulators and clients' own suites; RECORD=1 renews
+	PYTHONPATH=tests $(BIN)/python -m conformance $(if $(RECORD),--record) $(if $(JSON),--json $(JSON))
+
+emulators: $(READY) ## One upload under the Firebase CLI's emulators, where it is installed
+	PYTHONPATH=tests $(BIN)/python -m emulators
 
 check: lint types imports generated ## Everything that needs no run: lint, types, layers, generated files
 

@@ -43,6 +43,11 @@ def _commit(ground: FirestoreGround, transaction: bytes, writes: list[dict[str, 
     return len(ground.api.commit(request=request).write_results)
 
 
+def _rollback(ground: FirestoreGround, transaction: bytes) -> Any:
+    request = {"database": ground.database, "transaction": transaction}
+    return ground.api.rollback(request=request)
+
+
 def _read(ground: FirestoreGround, transaction: bytes, path: str = "d") -> Any:
     name = f"{ground.root}/{ground.case}/{path}"
     found = ground.api.get_document(request={"name": name, "transaction": transaction})
@@ -180,8 +185,8 @@ def rolled_back_twice(ground: FirestoreGround) -> Any:
 _IDS: dict[str, bytes] = {"rubbish": b"rubbish", "long": b"x" * 100, "one_byte": b"\x01"}
 _VERBS: dict[str, Callable[[FirestoreGround, bytes], Any]] = {
     "commit": lambda g, t: _commit(g, t, [_write(g)]),
-    "read": lambda g, t: _read(g, t),
-    "rollback": lambda g, t: g.api.rollback(request={"database": g.database, "transaction": t}),
+    "read": _read,
+    "rollback": _rollback,
 }
 
 
