@@ -28,13 +28,12 @@ BENCHMARKS = {
     "cold-start": cold_start.run,
     "operations": operations.run,
 }
-_WIDTH = 96
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def _table(result: dict[str, Any]) -> Table:
     """One benchmark as a table: the ratio with its goal first, then what it is made of."""
-    table = Table(title=result["name"], title_justify="left", title_style="bold", width=_WIDTH)
+    table = Table(title=result["name"], title_justify="left", title_style="bold", expand=True)
     table.add_column("figure", overflow="fold", ratio=1)
     table.add_column("value", justify="right", no_wrap=True)
     if result["ratio"] is not None:
