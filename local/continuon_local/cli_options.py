@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from continuon_local.errors import ConfigurationError
 from continuon_local.faults import parse_plan
+from continuon_local.hub.client import HubClient
+from continuon_local.running import read_running
 from continuon_local.settings import DEFAULT_PORTS
 
 if TYPE_CHECKING:
     from continuon_local.faults import FaultPlan
 
-__all__ = ["chosen_ports", "project_root", "read_faults"]
+__all__ = [
+    "DataDir",
+    "Json",
+    "Root",
+    "chosen_ports",
+    "project_root",
+    "read_faults",
+    "running_cloud",
+    "running_hub",
+]
+
+Root = Annotated[
+    Path | None, typer.Option(help="The folder with firebase.json (default: nearest above).")
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="The running cloud's data folder (default: ROOT/.continuon).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _MAX_PORT = 65535
 
@@ -56,3 +75,21 @@ def read_faults(path: Path | None) -> FaultPlan | None:
         return parse_plan(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
+
+
+def running_cloud(root: Path | None, data_dir: Path | None) -> dict[str, Any]:
+    """Return what the running local cloud wrote about itself.
+
+    Raises:
+        LocalCloudError: None runs.
+    """
+    return read_running((data_dir or project_root(root) / ".continuon").resolve())
+
+
+def running_hub(root: Path | None, data_dir: Path | None) -> HubClient:
+    """Return a client of the running local cloud's hub.
+
+    Raises:
+        LocalCloudError: None runs.
+    """
+    return HubClient(running_cloud(root, data_dir)["urls"]["hub"])

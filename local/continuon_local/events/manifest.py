@@ -28,6 +28,15 @@ DEFAULT_REGION = "us-central1"
 DEFAULT_TIMEOUT_S = 60
 """The timeout of a second-generation function that states none, in seconds."""
 
+DEFAULT_MEMORY_MB = 256
+"""The memory of a function that states none, in MiB."""
+
+_CPU_OF_LARGE = {4096: 2.0, 8192: 2.0, 16384: 4.0, 32768: 8.0}
+"""What the Firebase CLI gives a function that states no ``cpu``, by its memory; otherwise one."""
+
+_CPU_LIKE_GEN1 = {128: 0.0833, 256: 0.1666, 512: 0.3333, 1024: 0.5833, **_CPU_OF_LARGE}
+"""The same for ``cpu: gcf_gen1``."""
+
 _MAX_TIMEOUT_S = {"https": 3600, "event": 540, "schedule": 1800}
 """Upper bounds by trigger, in seconds, from the quota page of Cloud Functions."""
 
@@ -148,6 +157,8 @@ class FunctionSpec:
         source: The codebase folder, absolute.
         entry_point: The name of the function in ``main.py``.
         timeout_s: How long one request may take, in seconds.
+        memory_mb: What an instance has, in MiB.
+        cpu: How many vCPUs an instance has.
     """
 
     id: str
@@ -157,7 +168,8 @@ class FunctionSpec:
     region: str
     trigger: HttpsTrigger | EventTrigger | ScheduleTrigger
     timeout_s: int = DEFAULT_TIMEOUT_S
-    memory_mb: int = 256
+    memory_mb: int = DEFAULT_MEMORY_MB
+    cpu: float = 1.0
     environment: Mapping[str, str]
 
     @property
@@ -238,9 +250,17 @@ def _endpoint(name: str, raw: Any, path: Path, codebase: str) -> FunctionSpec | 
         region=regions[0],
         trigger=trigger,
         timeout_s=_timeout(endpoint, trigger, where),
-        memory_mb=endpoint.available_memory_mb or 256,
+        memory_mb=endpoint.available_memory_mb or DEFAULT_MEMORY_MB,
+        cpu=_cpu(endpoint),
         environment=endpoint.environment_variables,
     )
+
+
+def _cpu(endpoint: _Endpoint) -> float:
+    if isinstance(endpoint.cpu, float):
+        return endpoint.cpu
+    chosen = _CPU_LIKE_GEN1 if endpoint.cpu == "gcf_gen1" else _CPU_OF_LARGE
+    return chosen.get(endpoint.available_memory_mb or DEFAULT_MEMORY_MB, 1.0)
 
 
 def _only_trigger(endpoint: _Endpoint, where: str) -> HttpsTrigger | EventTrigger | ScheduleTrigger:

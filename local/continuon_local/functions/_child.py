@@ -8,11 +8,13 @@ host dies.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import functions_framework
@@ -43,10 +45,23 @@ def _end_with_host(control: socket.socket) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def _attribution() -> Any:
+    """Load the module beside this file by path; its package stays out of the function's reach."""
+    path = Path(__file__).with_name("_attribution.py")
+    spec = importlib.util.spec_from_file_location("_continuon_attribution", path)
+    assert spec is not None  # noqa: S101 - a file path always has one
+    assert spec.loader is not None  # noqa: S101 - same
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Serve ``FUNCTION_TARGET`` of ``FUNCTION_SOURCE`` on a free loopback port."""
     control = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_end_with_host, args=(control,), daemon=True).start()
+    attribution = _attribution()
+    attribution.install()
     create_app: Callable[[str, str, str], Any] = functions_framework.create_app
     app = create_app(
         os.environ["FUNCTION_TARGET"],
@@ -56,7 +71,8 @@ def main() -> None:
     if hasattr(app, "wsgi_app"):
         sys.exit("the function is not decorated with functions_framework.aio: it cannot be hosted")
     config = uvicorn.Config(
-        app,
+        attribution.remember_request(app),
+        interface="asgi3",
         host="127.0.0.1",
         port=0,
         log_level="error",

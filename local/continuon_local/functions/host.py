@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import httpcore
 
 from continuon_local.environment import function_environment
+from continuon_local.functions._attribution import request_id
+from continuon_local.functions.billing import BilledTime
 from continuon_local.functions.forward import answer, forward, request
 from continuon_local.functions.logs import FunctionLog
 from continuon_local.functions.process import FunctionProcess, StartError
-from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ class FunctionsHost:
         self._log_dir = log_dir
         self._echo = echo
         self._processes: dict[tuple[str, str], FunctionProcess] = {}
+        self._billed: dict[tuple[str, str], BilledTime] = {}
 
     @property
     def functions(self) -> Sequence[FunctionSpec]:
@@ -111,26 +113,29 @@ class FunctionsHost:
             headers: The headers the function sees, without ``host``.
             timeout_s: A shorter limit than the function's own, in seconds.
         """
-        self._count(spec)
         limit = min(spec.timeout_s, timeout_s or spec.timeout_s)
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
         try:
-            await forward(
-                self.process(spec),
-                scope,
-                receive,
-                send,
-                target=target,
-                headers=[self._host_header(), *headers],
-                timeout_s=limit,
-            )
+            with self._billing(spec).request(request_id(headers)):
+                await forward(
+                    self.process(spec),
+                    scope,
+                    receive,
+                    send,
+                    target=target,
+                    headers=[self._host_header(), *headers],
+                    timeout_s=limit,
+                )
         except StartError as error:
             await answer(send, 500, str(error))
 
     async def post(self, spec: FunctionSpec, headers: Headers, body: bytes) -> Reply:
         """POST ``body`` to a function, as Eventarc and Cloud Scheduler do; never raises."""
-        self._count(spec)
+        with self._billing(spec).request(request_id(headers)):
+            return await self._reply(spec, headers, body)
+
+    async def _reply(self, spec: FunctionSpec, headers: Headers, body: bytes) -> Reply:
         process = self.process(spec)
         try:
             await process.connections()
@@ -163,8 +168,11 @@ class FunctionsHost:
         # A function sees its own address; the one the client used is in X-Forwarded-Host.
         return b"host", self._endpoints().address("functions").encode()
 
-    def _count(self, spec: FunctionSpec) -> None:
-        self._context.meter.record(Operation.FUNCTION_INVOCATION, caller=spec.id)
+    def _billing(self, spec: FunctionSpec) -> BilledTime:
+        key = (spec.region, spec.id)
+        if key not in self._billed:
+            self._billed[key] = BilledTime(self._context.meter, spec)
+        return self._billed[key]
 
     def _log(self, spec: FunctionSpec) -> FunctionLog:
         echo = self._echo

@@ -120,7 +120,12 @@ class Hub:
         by_caller: dict[str, dict[str, int]] = {}
         for (operation, caller), count in sorted(self._context.meter.by_caller().items()):
             by_caller.setdefault(caller, {})[operation] = count
-        return JSONResponse({"totals": self._context.meter.totals(), "by_caller": by_caller})
+        requests = [
+            {"function": function, "request": request, "operations": counts}
+            for function, request, counts in self._context.meter.by_request()
+        ]
+        totals = self._context.meter.totals()
+        return JSONResponse({"totals": totals, "by_caller": by_caller, "requests": requests})
 
     async def _reset_meter(self, _request: Request) -> Response:
         self._context.meter.reset()

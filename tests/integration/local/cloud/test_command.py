@@ -126,8 +126,31 @@ def test_the_meter_counts_invocations_by_function(
     printed = command("meter", "--root", str(project.root), "--json")
     meter: dict[str, Any] = json.loads(printed.stdout)
     assert meter["totals"]["functions.invocation"] == 3
-    assert meter["by_caller"]["web"] == {"functions.invocation": 3}
+    web = meter["by_caller"]["web"]
+    assert web["functions.invocation"] == 3
+    # Three requests of at least 100 ms each, 256 MiB and one vCPU.
+    assert web["functions.mib_ms"] >= 3 * 100 * 256
+    assert web["functions.vcpu_us"] >= 3 * 100 * 1000
     assert "functions.invocation" in command("meter", "--root", str(project.root)).stdout
+
+
+def test_the_meter_prices_projects_and_groups(
+    cloud: LocalCloudProcess, project: CloudProject
+) -> None:
+    root = ("--root", str(project.root))
+    command("meter", *root, "--reset")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    httpx.get(cloud.url + "/api/x", headers=headers, timeout=30)
+    projected = json.loads(command("meter", *root, "--json", "--project-monthly", "3000000").stdout)
+    invocations = projected["cost"]["operations"]["functions.invocation"]
+    assert (invocations["units"], invocations["free_units"]) == (3_000_000, 2_000_000)
+    assert invocations["dollars"] == pytest.approx(0.4)
+    assert trace in command("meter", *root, "--by", "request").stdout
+    assert "USD" in command("meter", *root, "--by", "operation").stdout
+    assert "3,000,000 times" in command("meter", *root, "--project-monthly", "3000000").stdout
+    assert command("meter", *root, "--by", "moon").returncode == 2
+    assert command("meter", *root, "--project-monthly", "0").returncode == 2
 
 
 @pytest.mark.usefixtures("cloud")
