@@ -88,19 +88,22 @@ def _json_path(location: Sequence[int | str]) -> str:
     return path
 
 
+def _field_at_fault(item: Mapping[str, Any]) -> ProblemField:
+    code, message = f"request.{item['type']}", str(item["msg"])
+    # The first part says body, query or path; the field follows.
+    path = _json_path(item["loc"][1:] or item["loc"])
+    if item["type"] == "json_invalid":
+        # Here the second part is a position in a text that has no fields.
+        path, message = "", f"{message} at character {item['loc'][-1]}"
+    return ProblemField(code=code, path=path, message=message)
+
+
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    errors = [
-        ProblemField(
-            code=f"request.{item['type']}",
-            # The first part says body, query or path; the field follows.
-            path=_json_path(item["loc"][1:] or item["loc"]),
-            message=item["msg"],
-        )
-        for item in error.errors()
-    ]
+    errors = [_field_at_fault(item) for item in error.errors()]
     first = errors[0]
-    return problem_response(REQUEST_INVALID, f"{first.path}: {first.message}", errors=errors)
+    detail = f"{first.path}: {first.message}" if first.path else first.message
+    return problem_response(REQUEST_INVALID, detail, errors=errors)
 
 
 async def _on_http(_request: Request, error: Exception) -> JSONResponse:

@@ -142,6 +142,16 @@ async def test_a_body_that_is_no_request_is_refused_without_a_traceback(
     assert log == []
 
 
+async def test_a_body_that_is_no_json_names_the_place_and_no_field(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = {"content-type": "application/json"}
+    response = await client.post("/orders", content=b'{"a":', headers=headers)
+    (error,) = problem(response, 422, "request.invalid")["errors"]
+    assert (error["code"], error["path"]) == ("request.json_invalid", "")
+    assert error["message"].endswith("at character 5")
+
+
 async def test_an_answer_never_repeats_the_input(client: httpx.AsyncClient) -> None:
     document = {"items": [{"name": {"secret": "hunter2"}, "size": 1}]}
     response = await client.post("/orders", json=document)
