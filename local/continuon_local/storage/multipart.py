@@ -11,7 +11,10 @@ from continuon_local.storage.json_body import parse_object
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["MultipartUpload", "media_type_parameter"]
+__all__ = ["FormUpload", "MultipartUpload", "media_type_parameter"]
+
+# A form has at most the fields of a policy: a dozen, and custom metadata.
+_MAX_FIELDS = 200
 
 # The JSON part holds at most 8 KiB of custom metadata and a few short fields; 256 KiB is generous.
 _MAX_HEAD_BYTES = 256 << 10
@@ -83,6 +86,38 @@ class MultipartUpload:
         except StopAsyncIteration:
             message = "Missing end boundary in multipart body."
             raise invalid(message, reason="badRequest") from None
+
+
+class FormUpload(MultipartUpload):
+    """One ``multipart/form-data`` body: fields, then a file, which :meth:`media` yields.
+
+    Attributes:
+        file_name: What the browser called the file; empty where it did not say.
+    """
+
+    file_name = ""
+
+    async def fields(self) -> dict[str, str]:
+        """Return the fields before the file by lower-case name, and move on to the file.
+
+        Raises:
+            StorageError: The body is malformed, has a field twice or too many, or no file (400).
+        """
+        found: dict[str, str] = {}
+        await self._take_until(self._delimiter)
+        for _ in range(_MAX_FIELDS):
+            head = await self._take_until(b"\r\n\r\n")
+            disposition = _header(head, b"content-disposition") or ""
+            name = (media_type_parameter(disposition, "name") or "").lower()
+            if name == "file":
+                self.file_name = media_type_parameter(disposition, "filename") or ""
+                self.media_type = _header(head, b"content-type")
+                return found
+            value = await self._take_until(self._delimiter)
+            if not name or name in found:
+                raise invalid(f"The form field {name!r} has no name, or is given twice.")
+            found[name] = value.decode(errors="replace")
+        raise invalid("The form has too many fields, or no file.")
 
 
 def _header(head: bytes, name: bytes) -> str | None:

@@ -144,7 +144,7 @@ def parse_policy(bucket: BucketRecord, body: Mapping[str, Any]) -> list[dict[str
         message = "To set conditions on a policy, enable uniform bucket-level access."
         raise StorageError(412, "conditionNotMet", "PreconditionFailed", message)
     if conditional and body.get("version") != _CONDITIONAL_VERSION:
-        raise invalid("A policy with conditions must have version 3.")
+        raise invalid("The version of a policy with conditions must be at least 3.")
     return bindings
 
 

@@ -141,8 +141,7 @@ class Claim:
         date = self.moment.strftime("%Y%m%dT%H%M%SZ")
         digests = [hashlib.sha256(_octets(text)).hexdigest() for text in candidates]
         texts = [f"{self.algorithm}\n{date}\n{self.scope}\n{digest}" for digest in digests]
-        signed = self._signed_by_hmac if self.algorithm == _HMAC else self._signed_by_account
-        if not signed(texts, keys):
+        if not self.signs(texts, keys):
             raise StorageError(
                 403,
                 "forbidden",
@@ -155,6 +154,15 @@ class Claim:
                     "CanonicalRequest": _octets(candidates[0]).decode(errors="replace"),
                 },
             )
+
+    def signs(self, texts: Sequence[str], keys: KeyRing) -> bool:
+        """Say whether one of ``texts`` is what was signed.
+
+        Raises:
+            StorageError: Nobody knows the signer (403).
+        """
+        signed = self._signed_by_hmac if self.algorithm == _HMAC else self._signed_by_account
+        return signed(texts, keys)
 
     def _signed_by_account(self, texts: Sequence[str], keys: KeyRing) -> bool:
         key = keys.public_key(self.signer)

@@ -18,6 +18,7 @@ from continuon_local.storage.session_http import cancel_upload, continue_upload,
 from continuon_local.storage.transfer import download, object_headers, receive
 from continuon_local.storage.upload_session import Session
 from continuon_local.storage.xml_auth import authorise
+from continuon_local.storage.xml_forms import is_form, upload
 from continuon_local.storage.xml_listing import list_bucket
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ async def handle(call: Call, bucket: str, name: str) -> Response:
     session_id = call.parameters.get("upload_id")
     if session_id is not None and call.method in {"PUT", "POST", "DELETE"}:
         return await _session(call, session_id)
+    if bucket and not name and is_form(call):
+        return await upload(call, bucket)
     digest = authorise(call, bucket, name)
     if not name:
         return _bucket(call, bucket)

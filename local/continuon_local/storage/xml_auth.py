@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from continuon_local.storage.errors import StorageError, invalid
+from continuon_local.storage.errors import StorageError, invalid, not_implemented
 from continuon_local.storage.policies import public_may
 from continuon_local.storage.signatures import SignedRequest
 from continuon_local.storage.signed_headers import claims_signature, verify_header
@@ -36,6 +36,8 @@ def authorise(call: Call, bucket: str, name: str) -> str | None:
     """
     now = call.engine.context.clock.now()
     accounts = call.engine.accounts
+    if "GoogleAccessId" in call.parameters:
+        raise not_implemented("A signed URL of version 2")
     if is_signed(call.parameters):
         return verify(_signed_request(call), accounts, now).payload_sha256
     authorization = call.headers.get("authorization")
