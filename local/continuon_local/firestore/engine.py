@@ -15,7 +15,7 @@ from continuon_local.firestore.limits import READ_TIME_WINDOW_S
 from continuon_local.firestore.locks import LockOwner
 from continuon_local.firestore.messages import Document
 from continuon_local.firestore.paths import parse_document_name
-from continuon_local.firestore.query_run import run_query
+from continuon_local.firestore.query_run import run_query, run_query_in_turns
 from continuon_local.firestore.store import DocumentStore
 from continuon_local.firestore.times import from_datetime, from_timestamp
 from continuon_local.firestore.transactions import Change, TransactionManager
@@ -210,10 +210,12 @@ class Engine:
     async def query(self, reader: Reader, query: CompiledQuery) -> tuple[int, QueryResult]:
         """Run a query; return the read time and the result."""
         read_time = self.move_up(reader)
-        result = run_query(self.store, query, reader.version)
         transaction = reader.transaction
         if transaction is None or transaction.read_only:
+            result = await run_query_in_turns(self.store, query, reader.version, read_time)
             return read_time, result
+        # At once: whatever is committed from here on has to be told from what was read.
+        result = run_query(self.store, query, reader.version)
         # Take turns over the documents found, then look again at what the others left.
         before = self.store.last_version
         await self.transactions.lock(transaction, [row.name for row in result.rows[:_MAX_TURNS]])

@@ -7,6 +7,8 @@ soon as the limit is full.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,14 +17,16 @@ from continuon_local.firestore.messages import Document
 from continuon_local.firestore.paths import CollectionPath, decode_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.query import CompiledQuery
     from continuon_local.firestore.store import Collection, DocumentStore
     from continuon_local.firestore.vectors import Nearest
 
-__all__ = ["QueryResult", "Row", "run_query"]
+    _Steps = Generator[None, None, "QueryResult"]
+
+__all__ = ["QueryResult", "Row", "run_query", "run_query_in_turns"]
 
 _FEW_CANDIDATES = 1_000
 """So many documents are sorted faster than found in order by another index."""
@@ -32,6 +36,15 @@ _MANY_CANDIDATES = 5_000
 
 _PRUNE_BEYOND = 4_096
 """How many results over the limit are kept before the last ones are dropped."""
+
+_STEP = 64
+"""Documents between two looks at the clock."""
+
+_TURN_S = 0.02
+"""How long a query works before others get their turn."""
+
+_PIECE = 512
+"""Documents of an earlier version read at once."""
 
 _EVERYTHING = ((b"", b"\xff"),)
 
@@ -131,13 +144,26 @@ def _unordered(
         yield _Read(None, version, data)
 
 
-def _read(store: DocumentStore, query: CompiledQuery, version: int | None) -> Iterator[_Read]:
+def _at_version(store: DocumentStore, collection: Collection, version: int) -> Iterator[_Read]:
+    """Yield a collection as it was, in pieces: commits between two of them change nothing."""
+    start = b""
+    while True:
+        piece = list(store.scan_at(collection, version, after=start, limit=_PIECE))
+        for stored in piece:
+            yield _Read(None, stored.version, stored.data)
+        if len(piece) < _PIECE:
+            return
+        start = piece[-1].key
+
+
+def _read(
+    store: DocumentStore, query: CompiledQuery, version: int | None, *, pinned: bool
+) -> Iterator[_Read]:
     collections = _collections(store, query)
     alone = len(collections) == 1
     for collection in collections:
-        if version is not None and store.changed_since(collection, version):
-            for stored in store.scan_at(collection, version):
-                yield _Read(None, stored.version, stored.data)
+        if version is not None and (pinned or store.changed_since(collection, version)):
+            yield from _at_version(store, collection, version)
             continue
         candidates = _by_index(store, query, collection, alone=alone)
         if candidates is not None:
@@ -149,36 +175,85 @@ def _read(store: DocumentStore, query: CompiledQuery, version: int | None) -> It
             yield _Read(stored.key if by_name else None, stored.version, stored.data)
 
 
-def _all_of_one(store: DocumentStore, query: CompiledQuery) -> QueryResult:
+def _all_of_one(store: DocumentStore, query: CompiledQuery) -> _Steps:
     """Return the documents of one collection by name, without looking into them."""
     rows: list[Row] = []
     end = None if query.limit is None else query.offset + query.limit
     for collection in _collections(store, query):
         prefix = f"{query.database}/documents/{collection.path.path}/"
         descending = query.orders[0].descending
-        rows += [
-            Row(prefix + decode_id(stored.key), stored.version, stored.data)
-            for stored in store.scan(collection, descending=descending, limit=end)
-        ]
+        for stored in store.scan(collection, descending=descending, limit=end):
+            rows.append(Row(prefix + decode_id(stored.key), stored.version, stored.data))
+            if not len(rows) % _STEP:
+                yield
     return QueryResult(rows[query.offset : end], min(query.offset, len(rows)))
 
 
 def run_query(store: DocumentStore, query: CompiledQuery, version: int | None) -> QueryResult:
-    """Return the documents that ``query`` asks for.
+    """Return the documents that ``query`` asks for, at once.
 
     Args:
         store: Where the documents are.
         query: What to look for.
         version: The snapshot to read, or None for the present.
     """
+    steps = _steps(store, query, version, pinned=False)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: QueryResult = done.value
+            return result
+
+
+async def run_query_in_turns(
+    store: DocumentStore, query: CompiledQuery, version: int | None, now: int
+) -> QueryResult:
+    """Do the same while others get their turns; the result is that of one moment.
+
+    A commit in between makes the query begin again, once, from the versions of ``now``.
+
+    Args:
+        store: Where the documents are.
+        query: What to look for.
+        version: The snapshot to read, or None for the present.
+        now: The version of the present.
+    """
+    steps = _steps(store, query, version, pinned=False)
+    pinned, before = False, store.last_version
+    turn_began = time.monotonic()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: QueryResult = done.value
+            return result
+        if time.monotonic() - turn_began < _TURN_S:
+            continue
+        await asyncio.sleep(0)
+        if not pinned and store.last_version != before:
+            # What an open cursor shows after a commit is anybody's guess.
+            steps.close()
+            pinned = True
+            steps = _steps(store, query, now if version is None else version, pinned=True)
+        turn_began = time.monotonic()
+
+
+def _steps(
+    store: DocumentStore, query: CompiledQuery, version: int | None, *, pinned: bool
+) -> _Steps:
+    """Run a query, pausing after every few documents."""
     if query.nearest is not None:
-        return _nearest(store, query, query.nearest, version)
-    if query.is_whole_collection and (version is None or version >= store.last_version):
-        return _all_of_one(store, query)
+        return (yield from _nearest(store, query, query.nearest, version, pinned=pinned))
+    present = version is None or version >= store.last_version
+    if query.is_whole_collection and present and not pinned:
+        return (yield from _all_of_one(store, query))
     end = None if query.limit is None else query.offset + query.limit
     found: list[tuple[bytes, Row]] = []
     group: bytes | None = None
-    for read in _read(store, query, version):
+    for count, read in enumerate(_read(store, query, version, pinned=pinned), 1):
+        if not count % _STEP:
+            yield
         if end is not None and len(found) >= end:
             if read.group is not None and read.group != group:
                 break
@@ -203,12 +278,20 @@ def _sort_key(pair: tuple[bytes, Row]) -> bytes:
 
 
 def _nearest(
-    store: DocumentStore, query: CompiledQuery, nearest: Nearest, version: int | None
-) -> QueryResult:
+    store: DocumentStore,
+    query: CompiledQuery,
+    nearest: Nearest,
+    version: int | None,
+    *,
+    pinned: bool,
+) -> _Steps:
     """Rank what the filters leave by its distance; equal distances keep the order of names."""
-    candidates = run_query(store, replace(query, nearest=None, limit=None, offset=0), version)
+    filtered = replace(query, nearest=None, limit=None, offset=0)
+    candidates = yield from _steps(store, filtered, version, pinned=pinned)
     ranked: list[tuple[float, float, Row]] = []
-    for row in candidates.rows:
+    for count, row in enumerate(candidates.rows, 1):
+        if not count % _STEP:
+            yield
         distance = nearest.distance(row.document.fields)
         if distance is not None:
             ranked.append((nearest.rank(distance), distance, row))

@@ -215,13 +215,21 @@ class DocumentStore:
         """Tell whether the collection may have changed after ``version``."""
         return self._changed.get(collection.number, self._started_version) > version
 
-    def scan_at(self, collection: Collection, version: int) -> Iterator[StoredDocument]:
-        """Yield the documents of a collection as they were at ``version``, in id order."""
+    def scan_at(
+        self,
+        collection: Collection,
+        version: int,
+        *,
+        after: bytes = b"",
+        limit: int | None = None,
+    ) -> Iterator[StoredDocument]:
+        """Yield documents as they were at ``version``, with ``key > after``, in id order."""
         rows = self._connection.execute(
-            "SELECT key, version, data FROM documents WHERE collection = ?1 AND version <= ?2"
+            "SELECT key, version, data FROM documents"
+            " WHERE collection = ?1 AND key > ?3 AND version <= ?2"
             " UNION ALL SELECT key, version, data FROM history WHERE collection = ?1"
-            " AND version <= ?2 AND superseded > ?2 ORDER BY key",
-            (collection.number, version),
+            " AND key > ?3 AND version <= ?2 AND superseded > ?2 ORDER BY key LIMIT ?4",
+            (collection.number, version, after, -1 if limit is None else limit),
         )
         for key, at, data in rows:
             yield StoredDocument(0, key, at, data)
