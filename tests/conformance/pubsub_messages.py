@@ -36,7 +36,7 @@ def _publish(ground: PubSubGround, *datas: bytes, **attributes: str) -> list[str
 
 
 def _pull(ground: PubSubGround, count: int, *, wait: float = _WAIT_S) -> list[Any]:
-    """Pull until ``count`` messages have come or ``wait`` seconds have passed."""
+    """Pull until ``count`` messages have come or none for ``wait`` seconds."""
     found: list[Any] = []
     deadline = time.monotonic() + wait
     while len(found) < count and time.monotonic() < deadline:
@@ -48,7 +48,9 @@ def _pull(ground: PubSubGround, count: int, *, wait: float = _WAIT_S) -> list[An
             }
         )
         found.extend(answer.received_messages)
-        if not answer.received_messages:
+        if answer.received_messages:
+            deadline = time.monotonic() + wait
+        else:
             time.sleep(0.05)
     return found
 
