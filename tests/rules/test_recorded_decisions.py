@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Recorded from Google's Firestore emulator 1.19.9: the documents, the requests, and for each
 # ruleset the HTTP status of some of the requests, by number.
@@ -25,9 +28,9 @@ STRICTER = (
 class Replay:
     """The recorded requests against the local Firestore, by one user."""
 
-    def __init__(self, project: Any) -> None:
+    def __init__(self, project: Any, http: httpx.Client) -> None:
         self._project = project
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{project.firestore_port}", timeout=10)
+        self._http = http
         self._root = f"projects/{project.id}/databases/(default)/documents"
         self._user = {"authorization": f"Bearer {project.token('alice', role='op')}"}
 
@@ -57,17 +60,14 @@ class Replay:
             self.reset()
         return answer.status_code
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
-
 
 @pytest.fixture
-def replay(project: Any) -> Any:
-    replay = Replay(project)
-    replay.reset()
-    yield replay
-    replay.close()
+def replay(project: Any) -> Iterator[Replay]:
+    base_url = f"http://127.0.0.1:{project.firestore_port}"
+    with httpx.Client(base_url=base_url, timeout=10) as http:
+        replay = Replay(project, http)
+        replay.reset()
+        yield replay
 
 
 def test_every_recorded_decision_comes_out_as_google_decided(project: Any, replay: Replay) -> None:
