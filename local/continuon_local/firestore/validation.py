@@ -122,12 +122,17 @@ def _check_bytes(value: Message, name: str) -> None:
     _check_length(len(value.bytes_value), name)
 
 
+def _check_unset(_value: Message, _name: str) -> None:
+    raise invalid_argument("Cannot convert firestore.v1.Value with type unset.")
+
+
 _LEAF_CHECKS: dict[str | None, Callable[[Message, str], None]] = {
     "string_value": _check_string,
     "bytes_value": _check_bytes,
     "timestamp_value": _check_timestamp,
     "geo_point_value": _check_geo_point,
     "reference_value": _check_reference,
+    None: _check_unset,
 }
 
 
