@@ -73,6 +73,10 @@ async def on_document(event):
     note("on_document", event)
 
 @functions_framework.aio.cloud_event
+async def on_change_by(event):
+    note("on_change_by", event)
+
+@functions_framework.aio.cloud_event
 async def on_message(event):
     note("on_message", event)
 
@@ -113,6 +117,14 @@ endpoints:
       eventType: google.cloud.firestore.document.v1.written
       eventFilters: {database: (default)}
       eventFilterPathPatterns: {document: "bundles/{bundle}"}
+      retry: true
+  on_change_by:
+    platform: gcfv2
+    entryPoint: on_change_by
+    eventTrigger:
+      eventType: google.cloud.firestore.document.v1.created.withAuthContext
+      eventFilters: {database: (default)}
+      eventFilterPathPatterns: {document: "owned/{id}"}
       retry: true
   on_message:
     platform: gcfv2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -13,7 +15,20 @@ from continuon_local.events.outbox import OutboxEvent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MalformedEventError", "binary_headers", "parse_event"]
+__all__ = [
+    "AUTH_CONTEXT",
+    "MalformedEventError",
+    "binary_headers",
+    "parse_event",
+    "with_auth_context",
+]
+
+AUTH_CONTEXT = ".withAuthContext"
+"""The end of the type of a Firestore event that says who made the change."""
+
+_AUTH = {"authtype": "unknown", "authid": "fake-auth-id@gmail.com"}
+"""What Google's Firestore emulator says of everyone, administrators and users alike; production
+names the principal. A function that decides by it cannot be tested with either emulator."""
 
 _ATTRIBUTES = ("id", "type", "source", "subject", "time")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -43,6 +58,19 @@ def binary_headers(event: OutboxEvent) -> list[tuple[bytes, bytes]]:
         if value
     ]
     return [*headers, (b"content-type", event.data_content_type.encode())]
+
+
+def with_auth_context(event: OutboxEvent) -> OutboxEvent:
+    """Return the event for triggers that ask for the auth context; always the same for one event.
+
+    It has an id of its own, as in production, where both are events side by side.
+    """
+    return replace(
+        event,
+        id=str(uuid.uuid5(uuid.NAMESPACE_OID, event.id)),
+        type=event.type + AUTH_CONTEXT,
+        extensions={**event.extensions, **_AUTH},
+    )
 
 
 def parse_event(headers: Mapping[str, str], body: bytes) -> OutboxEvent:

@@ -15,10 +15,10 @@ import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from continuon_local.events.cloudevents import binary_headers
+from continuon_local.events.cloudevents import binary_headers, with_auth_context
 from continuon_local.events.deliveries import DeliveryKind, DeliveryStore
 from continuon_local.events.scheduler import Scheduler, scheduler_headers
-from continuon_local.events.triggers import matches
+from continuon_local.events.triggers import matches, wants_auth_context
 from continuon_local.faults import FaultInjector
 
 if TYPE_CHECKING:
@@ -112,11 +112,18 @@ class EventRouter:
 
     def submit(self, event: OutboxEvent) -> None:
         """Store ``event`` for every function whose trigger matches, to be delivered."""
-        keys = [
-            (spec.id, spec.region) for spec in self._functions.functions if matches(spec, event)
-        ]
-        if keys:
-            self.store.add(event, keys, kind=DeliveryKind.EVENT, now_s=self._now_s())
+        plain: list[tuple[str, str]] = []
+        with_auth: list[tuple[str, str]] = []
+        for spec in self._functions.functions:
+            if matches(spec, event):
+                chosen = with_auth if wants_auth_context(spec, event) else plain
+                chosen.append((spec.id, spec.region))
+        if plain:
+            self.store.add(event, plain, kind=DeliveryKind.EVENT, now_s=self._now_s())
+        if with_auth:
+            enriched = with_auth_context(event)
+            self.store.add(enriched, with_auth, kind=DeliveryKind.EVENT, now_s=self._now_s())
+        if plain or with_auth:
             self.wake()
 
     async def call(self, spec: FunctionSpec, event: OutboxEvent) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from continuon_local.errors import ConfigurationError
+from continuon_local.events.cloudevents import AUTH_CONTEXT
 from continuon_local.events.manifest import EventTrigger
 from continuon_local.events.patterns import check_pattern, match_path
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from continuon_local.events.manifest import FunctionSpec
     from continuon_local.events.outbox import OutboxEvent
 
-__all__ = ["check_trigger", "matches"]
+__all__ = ["check_trigger", "matches", "wants_auth_context"]
 
 _STORAGE = frozenset({"bucket"})
 _PUBSUB = frozenset({"topic"})
@@ -24,10 +25,11 @@ _FILTERS = {
     "google.cloud.storage.object.v1.archived": _STORAGE,
     "google.cloud.storage.object.v1.metadataUpdated": _STORAGE,
     "google.cloud.pubsub.topic.v1.messagePublished": _PUBSUB,
-    "google.cloud.firestore.document.v1.created": _FIRESTORE,
-    "google.cloud.firestore.document.v1.updated": _FIRESTORE,
-    "google.cloud.firestore.document.v1.deleted": _FIRESTORE,
-    "google.cloud.firestore.document.v1.written": _FIRESTORE,
+    **{
+        f"google.cloud.firestore.document.v1.{kind}{suffix}": _FIRESTORE
+        for kind in ("created", "updated", "deleted", "written")
+        for suffix in ("", AUTH_CONTEXT)
+    },
 }
 """The event types that the local cloud raises, and what each may be filtered by."""
 
@@ -63,10 +65,18 @@ def check_trigger(spec: FunctionSpec) -> None:
             raise ConfigurationError(f"{where}.eventFilterPathPatterns: {error}") from error
 
 
-def matches(spec: FunctionSpec, event: OutboxEvent) -> bool:
-    """Whether ``event`` is one that the function's trigger takes."""
+def wants_auth_context(spec: FunctionSpec, event: OutboxEvent) -> bool:
+    """Whether the function asks for ``event`` with the auth context that it does not have yet."""
     trigger = spec.trigger
-    if not isinstance(trigger, EventTrigger) or trigger.event_type != event.type:
+    return isinstance(trigger, EventTrigger) and trigger.event_type == event.type + AUTH_CONTEXT
+
+
+def matches(spec: FunctionSpec, event: OutboxEvent) -> bool:
+    """Whether ``event`` is one that the function's trigger takes, with auth context or without."""
+    trigger = spec.trigger
+    if not isinstance(trigger, EventTrigger):
+        return False
+    if trigger.event_type != event.type and not wants_auth_context(spec, event):
         return False
     exact = dict(trigger.event_filters)
     if _FILTERS.get(event.type) is _FIRESTORE:

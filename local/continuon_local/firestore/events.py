@@ -85,9 +85,11 @@ def document_event_data(change: Change) -> bytes:
         parts.append(embed(1, change.new.SerializeToString()))
     if change.old is not None:
         parts.append(embed(2, change.old.SerializeToString()))
+    # Of a creation and a deletion it is there and empty, as Google's emulator sends it.
+    paths: Iterable[str] = ()
     if change.new is not None and change.old is not None:
         paths = changed_paths(change.old.fields, change.new.fields)
-        parts.append(embed(3, b"".join(embed(1, path.encode()) for path in paths)))
+    parts.append(embed(3, b"".join(embed(1, path.encode()) for path in paths)))
     return b"".join(parts)
 
 

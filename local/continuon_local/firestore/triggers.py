@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from google.protobuf import json_format
 
-from continuon_local.events.cloudevents import binary_headers
+from continuon_local.events.cloudevents import AUTH_CONTEXT, binary_headers, with_auth_context
 from continuon_local.firestore.errors import failed_precondition, invalid_argument
 from continuon_local.firestore.events import (
     change_kind,
@@ -65,6 +65,7 @@ class Trigger:
         kind: ``created``, ``updated``, ``deleted`` or ``written``.
         pattern: Matches paths of documents.
         legacy: Whether the function is of the first generation.
+        with_auth: Whether it asks for the auth context.
     """
 
     project_id: str
@@ -73,6 +74,7 @@ class Trigger:
     kind: str
     pattern: re.Pattern[str]
     legacy: bool
+    with_auth: bool = False
 
 
 def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:
@@ -96,8 +98,8 @@ def parse_eventarc_trigger(project_id: str, key: str, body: Mapping[str, Any]) -
         StatusError: INVALID_ARGUMENT when it is not one that could fire.
     """
     kind = _text(body, "eventType").removeprefix(_EVENTARC)
-    with_auth = kind.removesuffix(".withAuthContext")
-    if with_auth not in _KINDS or not key:
+    change = kind.removesuffix(AUTH_CONTEXT)
+    if change not in _KINDS or not key:
         raise invalid_argument(f'There is no event type "{body.get("eventType")}".')
     document = _object(body, "document")
     database = _text(body, "database", "(default)").rpartition("/")[2]
@@ -105,9 +107,10 @@ def parse_eventarc_trigger(project_id: str, key: str, body: Mapping[str, Any]) -
         project_id,
         key,
         f"projects/{project_id}/databases/{database}",
-        with_auth,
+        change,
         pattern_to_regex(_text(document, "value")),
         legacy=False,
+        with_auth=kind != change,
     )
 
 
@@ -215,6 +218,8 @@ class TriggerDelivery:
         if trigger.legacy:
             return await self._client.post(url, json=_legacy_body(trigger, change, version))
         event = cloud_event(change, trigger.kind, version)
+        if trigger.with_auth:
+            event = with_auth_context(event)
         headers = [
             *binary_headers(event),
             (b"ce-datacontenttype", event.data_content_type.encode()),

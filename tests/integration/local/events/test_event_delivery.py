@@ -90,6 +90,16 @@ def test_a_written_document_arrives_as_raw_protobuf(project: CloudProject) -> No
 
 
 @pytest.mark.usefixtures("cloud")
+def test_a_function_that_asks_for_the_auth_context_gets_it(project: CloudProject) -> None:
+    client = firestore.Client(project=PROJECT, credentials=anonymous())
+    client.document("owned/x").set({"n": 1})
+    call = project.wait_for_calls("on_change_by", 1)[0]
+    assert call["attributes"]["type"].endswith(".created.withAuthContext")
+    assert call["attributes"]["authtype"] == "unknown"
+    assert call["attributes"]["authid"] == "fake-auth-id@gmail.com"
+
+
+@pytest.mark.usefixtures("cloud")
 def test_a_published_message_reaches_its_function(project: CloudProject) -> None:
     publisher = PublisherClient()
     topic = publisher.topic_path(PROJECT, "jobs")

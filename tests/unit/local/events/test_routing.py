@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from continuon_local.events.cloudevents import MalformedEventError, binary_headers, parse_event
+from continuon_local.events.cloudevents import (
+    MalformedEventError,
+    binary_headers,
+    parse_event,
+    with_auth_context,
+)
 from continuon_local.events.manifest import (
     EventTrigger,
     FunctionSpec,
@@ -19,7 +24,7 @@ from continuon_local.events.outbox import OutboxEvent
 from continuon_local.events.patterns import match_path
 from continuon_local.events.retry import RetryPolicy
 from continuon_local.events.schedules import parse_schedule
-from continuon_local.events.triggers import matches
+from continuon_local.events.triggers import check_trigger, matches, wants_auth_context
 
 STORAGE = "google.cloud.storage.object.v1.finalized"
 PUBSUB = "google.cloud.pubsub.topic.v1.messagePublished"
@@ -187,3 +192,22 @@ def test_schedules_name_the_next_time(
     schedule = parse_schedule(spec(ScheduleTrigger(schedule=text, time_zone=zone)))
     moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
     assert schedule.after(moment) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+def test_a_trigger_may_ask_for_the_auth_context() -> None:
+    wanting = on(WRITTEN + ".withAuthContext", {"document": "users/{uid}"})
+    check_trigger(wanting)
+    written = event(WRITTEN, database="(default)", namespace="(default)", document="users/u1")
+    assert matches(wanting, written)
+    assert wants_auth_context(wanting, written)
+    assert not wants_auth_context(on(WRITTEN, {"document": "users/{uid}"}), written)
+    assert not matches(wanting, event(WRITTEN, document="others/u1"))
+    enriched = with_auth_context(written)
+    assert enriched == with_auth_context(written)
+    assert enriched.id != written.id
+    headers = dict(binary_headers(enriched))
+    assert headers[b"ce-type"] == WRITTEN.encode() + b".withAuthContext"
+    assert headers[b"ce-authtype"] == b"unknown"
+    # One that already has it, as the emulator sends it, is not given another.
+    assert matches(wanting, enriched)
+    assert not wants_auth_context(wanting, enriched)
