@@ -27,9 +27,10 @@ __all__ = ["Sweeper", "sweep"]
 _LOG = logging.getLogger(__name__)
 
 # How often the clock is looked at, in real time, and how far it must have moved for a sweep: a
-# test that jumps a month ahead sees the effect within a second, an idle service does nothing.
+# test that jumps a day ahead sees the effect within a second. Rules count in days, and the service
+# itself takes up to one to act: an hour is soon enough, and a million objects cost nothing between.
 _LOOK_SECONDS = 0.25
-_SWEEP_EVERY = timedelta(minutes=1)
+_SWEEP_EVERY = timedelta(hours=1)
 
 # Objects looked at between two chances for requests to run.
 _BATCH = 500

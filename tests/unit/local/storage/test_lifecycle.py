@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from continuon_local.storage.lifecycle import sweep
+from continuon_local.storage.lifecycle import Sweeper, sweep
 from continuon_local.storage.lifecycle_rules import Candidate, decide
 from continuon_local.storage.records import ObjectRecord
 
@@ -120,6 +121,22 @@ async def test_a_sweep_deletes_what_is_old_and_reports_it(cloud: Cloud) -> None:
     assert await cloud.names() == ["new"]
     assert cloud.events()[-1] == ("deleted", "objects/old")
     assert len(cloud.body_files()) == 1
+
+
+async def test_moving_the_clock_starts_a_sweep(cloud: Cloud) -> None:
+    await configure(cloud, {"action": {"type": "Delete"}, "condition": {"age": 1}})
+    await cloud.created("a")
+    sweeper = Sweeper(cloud.engine)
+    sweeper.start()
+    try:
+        await asyncio.sleep(0.05)
+        assert await cloud.names() == ["a"]
+        cloud.engine.context.clock.advance(timedelta(days=1))
+        async with asyncio.timeout(5):
+            while await cloud.names():  # noqa: ASYNC110 - the sweeper tells nobody
+                await asyncio.sleep(0.05)
+    finally:
+        await sweeper.stop()
 
 
 async def test_versions_beyond_a_number_go(cloud: Cloud) -> None:
