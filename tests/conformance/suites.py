@@ -33,6 +33,7 @@ _PACKAGES = (
     *_SDISTS,
     "google-cloud-testutils==1.10.1",
     "mock",
+    "pyyaml",
     "pytest==7.4.4",
     "pytest-asyncio==0.21.2",
     "pytest-subtests<0.14",
@@ -62,7 +63,7 @@ class SuiteResult:
 def prepare() -> str | None:
     """Download the suites and what they need; return why that did not work, or None."""
     ready = CACHE / ".ready"
-    if ready.exists():
+    if ready.exists() and ready.read_text(encoding="utf-8") == "\n".join(_PACKAGES):
         return None
     CACHE.mkdir(parents=True, exist_ok=True)
     python = CACHE / "venv" / "bin" / "python"
@@ -82,7 +83,7 @@ def prepare() -> str | None:
     for name in (FIRESTORE, STORAGE):
         with tarfile.open(CACHE / f"{name}.tar.gz") as archive:
             archive.extractall(CACHE, filter="data")
-    ready.touch()
+    ready.write_text("\n".join(_PACKAGES), encoding="utf-8")
     return None
 
 
