@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cold_start
+import local_cloud
 import operations
 import signed_url
 import validate
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "signed-url": signed_url.run,
     "cold-start": cold_start.run,
     "operations": operations.run,
+    "local-cloud": local_cloud.run,
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 
