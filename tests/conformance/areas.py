@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from conformance import (
+    firestore_aggregations,
     firestore_limits,
     firestore_listen,
     firestore_queries,
+    firestore_query_requests,
     firestore_reads,
     firestore_transactions,
+    firestore_transforms,
     firestore_values,
     firestore_writes,
     pubsub_messages,
@@ -19,9 +22,12 @@ __all__ = ["AREAS"]
 AREAS = [
     *firestore_values.AREAS,
     *firestore_writes.AREAS,
+    *firestore_transforms.AREAS,
     *firestore_limits.AREAS,
     *firestore_reads.AREAS,
     *firestore_queries.AREAS,
+    *firestore_query_requests.AREAS,
+    *firestore_aggregations.AREAS,
     *firestore_transactions.AREAS,
     *firestore_listen.AREAS,
     *pubsub_resources.AREAS,

@@ -1,4 +1,4 @@
-"""Queries: filters together, orders, cursors, groups, limits, aggregations, vectors, partitions."""
+"""Queries: filters together, orders, cursors, groups, limits, partitions."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.firestore import And, FieldFilter, Or, Query
-from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
 from google.cloud.firestore_v1.field_path import FieldPath
-from google.cloud.firestore_v1.vector import Vector
 
 from conformance.model import Area, FirestoreGround
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AREAS"]
+__all__ = ["AREAS", "seed"]
 
 queries = Area("firestore", "queries")
-aggregations = Area("firestore", "aggregations")
-vectors = Area("firestore", "vectors")
-raw_queries = Area("firestore", "query-requests")
 
 NAN = float("nan")
 NAME = FieldPath.document_id()
-MAX_INT = 2**63 - 1
 _F = FieldFilter
 
 _ROBOTS: dict[str, dict[str, Any]] = {
@@ -39,7 +33,8 @@ _ROBOTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _seed(ground: FirestoreGround) -> None:
+def seed(ground: FirestoreGround) -> None:
+    """Store the robots that queries look for."""
     client = ground.client
     for name, data in _ROBOTS.items():
         client.document(f"robots/{name}").set(data)
@@ -52,8 +47,7 @@ def _seed(ground: FirestoreGround) -> None:
     client.document("a/b/robots/z").set({"n": 100})
 
 
-queries.seed = _seed
-raw_queries.seed = _seed
+queries.seed = seed
 
 
 def _desc(field: str) -> Callable[[Any], Any]:
@@ -308,277 +302,4 @@ def partitions_cover_everything(ground: FirestoreGround) -> Any:
     return sorted(found)
 
 
-_RAW: dict[str, dict[str, Any]] = {
-    "no_from": {},
-    "two_from": {"from": [{"collection_id": "robots"}, {"collection_id": "commands"}]},
-    "all_descendants_everywhere": {"from": [{"all_descendants": True}]},
-    "empty_collection": {"from": [{"collection_id": ""}]},
-    "collection_with_slash": {"from": [{"collection_id": "robots/r1/commands"}]},
-    "unspecified_operator": {
-        "where": {
-            "field_filter": {
-                "field": {"field_path": "n"},
-                "op": 0,
-                "value": {"integer_value": 1},
-            }
-        }
-    },
-    "filter_without_value": {
-        "where": {"field_filter": {"field": {"field_path": "n"}, "op": "EQUAL"}}
-    },
-    "filter_without_field": {
-        "where": {"field_filter": {"op": "EQUAL", "value": {"integer_value": 1}}}
-    },
-    "empty_filter": {"where": {}},
-    "empty_composite": {"where": {"composite_filter": {"op": "AND"}}},
-    "composite_without_operator": {
-        "where": {
-            "composite_filter": {
-                "filters": [{"unary_filter": {"field": {"field_path": "n"}, "op": "IS_NULL"}}]
-            }
-        }
-    },
-    "unary_is_null": {
-        "where": {"unary_filter": {"field": {"field_path": "model"}, "op": "IS_NULL"}}
-    },
-    "unary_is_not_null": {
-        "where": {"unary_filter": {"field": {"field_path": "model"}, "op": "IS_NOT_NULL"}}
-    },
-    "unary_is_nan": {"where": {"unary_filter": {"field": {"field_path": "s"}, "op": "IS_NAN"}}},
-    "unary_is_not_nan": {
-        "where": {"unary_filter": {"field": {"field_path": "s"}, "op": "IS_NOT_NAN"}}
-    },
-    "equal_null_value": {
-        "where": {
-            "field_filter": {
-                "field": {"field_path": "model"},
-                "op": "EQUAL",
-                "value": {"null_value": None},
-            }
-        }
-    },
-    "in_without_array": {
-        "where": {
-            "field_filter": {
-                "field": {"field_path": "n"},
-                "op": "IN",
-                "value": {"integer_value": 1},
-            }
-        }
-    },
-    "bad_field_path": {"order_by": [{"field": {"field_path": "a..b"}}]},
-    "empty_field_path": {"order_by": [{"field": {"field_path": ""}}]},
-    "order_without_direction": {"order_by": [{"field": {"field_path": "n"}}]},
-    "cursor_without_order": {"start_at": {"values": [{"integer_value": 1}], "before": True}},
-    "cursor_empty": {"start_at": {"values": []}},
-    "cursor_name_of_wrong_type": {
-        "order_by": [{"field": {"field_path": "__name__"}}],
-        "start_at": {"values": [{"string_value": "r1"}], "before": True},
-    },
-    "limit_negative": {"limit": -1},
-    "limit_zero": {"limit": 0},
-    "offset_negative": {"offset": -1},
-    "select_empty": {"select": {"fields": []}},
-    "select_bad_path": {"select": {"fields": [{"field_path": "a..b"}]}},
-    "reserved_collection": {"from": [{"collection_id": "__robots__"}]},
-}
-
-
-def _raw_query(ground: FirestoreGround, *, name: str) -> Any:
-    query = {"from_": [{"collection_id": "robots"}], **_RAW[name]}
-    if "from" in query:
-        query["from_"] = query.pop("from")
-    if name == "no_from":
-        del query["from_"]
-    request = {"parent": ground.root, "structured_query": query}
-    answers = list(ground.api.run_query(request=request))
-    return [answer.document.name.rsplit("/", 1)[-1] for answer in answers if answer.document]
-
-
-for _name in _RAW:
-    raw_queries.add(_name, partial(_raw_query, name=_name))
-
-
-@raw_queries.case
-def no_query(ground: FirestoreGround) -> Any:
-    return len(list(ground.api.run_query(request={"parent": ground.root})))
-
-
-@raw_queries.case
-def parent_is_a_collection(ground: FirestoreGround) -> Any:
-    query = {"from_": [{"collection_id": "commands"}]}
-    request = {"parent": f"{ground.root}/robots", "structured_query": query}
-    return len(list(ground.api.run_query(request=request)))
-
-
-@raw_queries.case
-def skipped_results_are_reported(ground: FirestoreGround) -> Any:
-    query = {"from_": [{"collection_id": "robots"}], "offset": 3, "limit": 2}
-    request = {"parent": ground.root, "structured_query": query}
-    answers = list(ground.api.run_query(request=request))
-    return sum(answer.skipped_results for answer in answers)
-
-
-@raw_queries.case
-def empty_result_has_a_read_time(ground: FirestoreGround) -> Any:
-    query = {"from_": [{"collection_id": "nothing"}]}
-    request = {"parent": ground.root, "structured_query": query}
-    return [bool(answer.read_time) for answer in ground.api.run_query(request=request)]
-
-
-_COLUMNS: dict[str, list[Any]] = {
-    "ints": [1, 2, 3],
-    "doubles": [0.5, 1.5],
-    "int_and_double": [1, 0.5],
-    "with_text": [1, "x", None, True, 4],
-    "with_nan": [1, NAN],
-    "with_infinity": [1, float("inf")],
-    "both_infinities": [float("inf"), float("-inf")],
-    "overflow": [MAX_INT, 1],
-    "overflow_and_back": [MAX_INT, 1, -1],
-    "underflow": [-(2**63), -1],
-    "large_mean": [MAX_INT, MAX_INT],
-    "minus_zero": [-0.0],
-    "only_text": ["x"],
-    "nothing": [],
-}
-_AGGREGATES = ("sum", "avg", "count")
-
-
-def _aggregate(ground: FirestoreGround, *, column: str, kind: str) -> Any:
-    for number, value in enumerate(_COLUMNS[column]):
-        ground.docs.document(str(number)).set({"v": value})
-    query: Any = ground.docs
-    built = query.count() if kind == "count" else getattr(query, kind)("v")
-    return built.get()[0][0].value
-
-
-for _column in _COLUMNS:
-    for _kind in _AGGREGATES:
-        name = f"{_kind}_{_column}"
-        aggregations.add(name, partial(_aggregate, column=_column, kind=_kind))
-
-
-def _three(ground: FirestoreGround) -> Any:
-    for number in range(3):
-        ground.docs.document(str(number)).set({"v": number, **({"w": 1} if number else {})})
-    return ground.docs
-
-
-@aggregations.case
-def several_at_once(ground: FirestoreGround) -> Any:
-    query = _three(ground).count(alias="all").sum("v", alias="total").avg("v", alias="mean")
-    return sorted((result.alias, result.value) for result in query.get()[0])
-
-
-@aggregations.case
-def without_alias(ground: FirestoreGround) -> Any:
-    query = _three(ground).count().sum("v")
-    return sorted((result.alias, result.value) for result in query.get()[0])
-
-
-@aggregations.case
-def only_documents_with_every_field(ground: FirestoreGround) -> Any:
-    query = _three(ground).count(alias="all").sum("w", alias="w")
-    return sorted((result.alias, result.value) for result in query.get()[0])
-
-
-@aggregations.case
-def limited(ground: FirestoreGround) -> Any:
-    return _three(ground).limit(2).count().get()[0][0].value
-
-
-@aggregations.case
-def count_up_to(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {"up_to": 2}, "alias": "n"}])
-
-
-@aggregations.case
-def count_up_to_zero(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {"up_to": 0}, "alias": "n"}])
-
-
-@aggregations.case
-def five_aggregations(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {}, "alias": f"n{i}"} for i in range(5)])
-
-
-@aggregations.case
-def six_aggregations(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {}, "alias": f"n{i}"} for i in range(6)])
-
-
-@aggregations.case
-def same_alias_twice(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {}, "alias": "n"}, {"count": {}, "alias": "n"}])
-
-
-@aggregations.case
-def no_aggregation(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [])
-
-
-@aggregations.case
-def reserved_alias(ground: FirestoreGround) -> Any:
-    return _raw_aggregate(ground, [{"count": {}, "alias": "__n__"}])
-
-
-def _raw_aggregate(ground: FirestoreGround, parts: list[dict[str, Any]]) -> Any:
-    _three(ground)
-    query = {
-        "structured_query": {"from_": [{"collection_id": ground.case}]},
-        "aggregations": parts,
-    }
-    request = {"parent": ground.root, "structured_aggregation_query": query}
-    answers = list(ground.api.run_aggregation_query(request=request))
-    return [
-        sorted((key, value.integer_value) for key, value in answer.result.aggregate_fields.items())
-        for answer in answers
-    ]
-
-
-def _seed_vectors(ground: FirestoreGround) -> None:
-    points = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [3.0, 4.0], "d": [-1.0, 0.0]}
-    for name, point in points.items():
-        ground.client.document(f"points/{name}").set({"v": Vector(point), "even": name in "bd"})
-    ground.client.document("points/other_size").set({"v": Vector([1.0, 2.0, 3.0])})
-    ground.client.document("points/array").set({"v": [1.0, 0.0]})
-    ground.client.document("points/none").set({"x": 1})
-
-
-vectors.seed = _seed_vectors
-
-
-def _near(ground: FirestoreGround, *, measure: DistanceMeasure, **options: Any) -> Any:
-    query: Any = ground.client.collection("points")
-    if options.pop("even", False):
-        query = query.where(filter=_F("even", "==", True))  # noqa: FBT003 - a value
-    limit = options.pop("limit", 3)
-    point = options.pop("point", [1.0, 0.5])
-    found = query.find_nearest(
-        "v", Vector(point), limit=limit, distance_measure=measure, **options
-    ).get()
-    if "distance_result_field" in options:
-        return [[s.id, round(s.to_dict()["distance"], 9)] for s in found]
-    return [s.id for s in found]
-
-
-_NEAR: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "filtered": {"even": True},
-    "with_distance": {"distance_result_field": "distance"},
-    "threshold": {"distance_threshold": 1.0},
-    "limit_1000": {"limit": 1000},
-    "limit_1001": {"limit": 1001},
-    "limit_0": {"limit": 0},
-    "other_size": {"point": [1.0, 2.0, 3.0]},
-    "zero_vector": {"point": [0.0, 0.0]},
-    "empty_vector": {"point": []},
-}
-for _measure in DistanceMeasure:
-    for _name, _options in _NEAR.items():
-        vectors.add(
-            f"{_measure.name.lower()}_{_name}", partial(_near, measure=_measure, **_options)
-        )
-
-AREAS = [queries, raw_queries, aggregations, vectors]
+AREAS = [queries]
