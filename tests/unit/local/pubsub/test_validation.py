@@ -100,15 +100,17 @@ def retry(shortest_s: int, longest_s: int) -> Any:
         {"retry_policy": retry(20, 10)},
         {"retry_policy": retry(10, 601)},
         {"dead_letter_policy": new("DeadLetterPolicy", dead_letter_topic="dead")},
-        {
-            "dead_letter_policy": new(
-                "DeadLetterPolicy", dead_letter_topic=TOPIC, max_delivery_attempts=4
-            )
-        },
     ],
 )
 def test_subscriptions_out_of_range_are_refused(fields: dict[str, Any]) -> None:
     assert refusal(check_subscription, subscription(**fields))[0] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("attempts", [1, 4, 101])
+def test_delivery_attempts_out_of_range_have_a_code_of_their_own(attempts: int) -> None:
+    policy = new("DeadLetterPolicy", dead_letter_topic=TOPIC, max_delivery_attempts=attempts)
+    code = refusal(check_subscription, subscription(dead_letter_policy=policy))[0]
+    assert code == "OUT_OF_RANGE"
 
 
 @pytest.mark.parametrize(
