@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage import acl
 from continuon_local.storage.errors import StorageError, invalid, not_implemented
+from continuon_local.storage.json_body import is_one_of
 from continuon_local.storage.lifecycle_rules import check_rules
 from continuon_local.storage.records import timestamp
 
@@ -174,7 +175,8 @@ def _all_texts(values: list[Any]) -> bool:
 
 
 def _check_access(access: Mapping[str, Any]) -> None:
-    if access.get("publicAccessPrevention") not in {None, *_PREVENTION}:
+    prevention = access.get("publicAccessPrevention")
+    if prevention is not None and not is_one_of(prevention, _PREVENTION):
         raise invalid("Invalid value for iamConfiguration.publicAccessPrevention")
     for name in ("uniformBucketLevelAccess", "bucketPolicyOnly"):
         _flag(access.get(name) or {}, "enabled", f"iamConfiguration.{name}")
@@ -204,7 +206,7 @@ def _check_encryption(encryption: Mapping[str, Any]) -> None:
 
 
 def _check_ip_filter(ip_filter: Mapping[str, Any]) -> None:
-    if ip_filter.get("mode") not in {None, "Disabled"}:
+    if ip_filter.get("mode", "Disabled") != "Disabled":
         raise not_implemented("Bucket field ipFilter with a mode other than Disabled")
 
 
@@ -296,7 +298,7 @@ def _autoclass(fields: dict[str, Any], old: Mapping[str, Any], moment: str) -> N
         del fields["autoclass"]
         return
     terminal = wanted.get("terminalStorageClass") or "NEARLINE"
-    if terminal not in {"NEARLINE", "ARCHIVE"}:
+    if not is_one_of(terminal, ("NEARLINE", "ARCHIVE")):
         raise invalid("Invalid value for autoclass.terminalStorageClass")
     toggled = before.get("toggleTime") if before.get("enabled") is enabled else moment
     result = {"enabled": enabled, "toggleTime": toggled}
@@ -317,7 +319,7 @@ def _encryption(fields: dict[str, Any], old: Mapping[str, Any], moment: str) -> 
         if not config:
             continue
         mode = config.get("restrictionMode")
-        if mode not in {_RESTRICTED, "NotRestricted"}:
+        if not is_one_of(mode, (_RESTRICTED, "NotRestricted")):
             raise invalid(f"Invalid value for encryption.{name}.restrictionMode: {mode}")
         found[name] = {"restrictionMode": mode}
         if mode == _RESTRICTED:

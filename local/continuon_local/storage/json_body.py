@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage.errors import invalid
 
-__all__ = ["parse_object"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["is_one_of", "parse_object"]
+
+
+def is_one_of(value: object, choices: Iterable[str]) -> bool:
+    """Say whether a value of a stranger's JSON, of whatever type, is one of some texts."""
+    return isinstance(value, str) and value in choices
 
 
 def parse_object(data: bytes | bytearray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage.errors import invalid
+from continuon_local.storage.json_body import is_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,9 +79,10 @@ def _check_rule(rule: object) -> None:
     if not isinstance(rule, dict):
         raise invalid("Invalid value for lifecycle.rule")
     action, condition = rule.get("action"), rule.get("condition")
-    if not isinstance(action, dict) or action.get("type") not in ACTIONS:
+    if not isinstance(action, dict) or not is_one_of(action.get("type"), ACTIONS):
         raise invalid("A lifecycle rule needs an action of a known type.")
-    if action["type"] == "SetStorageClass" and action.get("storageClass") not in _CLASSES:
+    storage_class = action.get("storageClass")
+    if action["type"] == "SetStorageClass" and not is_one_of(storage_class, _CLASSES):
         raise invalid("SetStorageClass needs a storage class.")
     if not isinstance(condition, dict) or not condition:
         raise invalid("A lifecycle rule needs at least one condition.")

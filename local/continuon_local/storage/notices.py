@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from continuon_local.database import transaction
 from continuon_local.storage.errors import StorageError, invalid
+from continuon_local.storage.json_body import is_one_of
 from continuon_local.storage.notifications import Change
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def parse_config(body: Mapping[str, Any]) -> dict[str, Any]:
         message = f"Invalid Cloud Pub/Sub topic: '{body.get('topic') or ''}'"
         raise invalid(message, reason="required" if not body.get("topic") else "invalid")
     payload = body.get("payload_format")
-    if payload not in {"JSON_API_V1", "NONE"}:
+    if not is_one_of(payload, ("JSON_API_V1", "NONE")):
         raise invalid(f"Invalid payload format: {payload}")
     events = body.get("event_types")
     if events and not (isinstance(events, list) and set(map(str, events)) <= _known_events()):

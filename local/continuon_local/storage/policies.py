@@ -128,7 +128,7 @@ def parse_policy(bucket: BucketRecord, body: Mapping[str, Any]) -> list[dict[str
         StorageError: It is malformed (400), was read before somebody else changed it, would make
             public what may not be, or has conditions where the bucket has lists (412).
     """
-    if body.get("etag") not in {None, "", _etag(bucket)}:
+    if body.get("etag") and body["etag"] != _etag(bucket):
         message = "The policy was changed since it was read: its etag differs."
         raise StorageError(412, "conditionNotMet", "PreconditionFailed", message)
     raw = body.get("bindings") or []

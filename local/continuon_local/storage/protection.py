@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.storage.errors import StorageError, invalid
+from continuon_local.storage.json_body import is_one_of
 from continuon_local.storage.records import timestamp
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def parse_retention(value: object) -> dict[str, str] | None:
     mode, until = value.get("mode"), value.get("retainUntilTime")
     if mode is None and until is None:
         return None
-    if mode not in {"Locked", "Unlocked"}:
+    if not is_one_of(mode, ("Locked", "Unlocked")):
         raise invalid("Invalid value for retention.mode")
-    return {"mode": mode, "retainUntilTime": timestamp(_moment(until))}
+    return {"mode": str(mode), "retainUntilTime": timestamp(_moment(until))}
 
 
 def _moment(text: object) -> datetime:

@@ -15,9 +15,11 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from conftest import local_services
+from integration.local.storage.harness import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from google.cloud.storage import Bucket
 
@@ -158,3 +160,35 @@ def test_without_pubsub_a_notification_is_refused(monkeypatch: pytest.MonkeyPatc
         bucket = Client(project=PROJECT).create_bucket("alone")
         with pytest.raises(exceptions.MethodNotImplemented):
             bucket.notification("topic").create()
+
+
+def test_a_message_waits_for_pubsub_through_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def client(ports: dict[str, int]) -> Client:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{ports['storage']}")
+        return Client(project=PROJECT)
+
+    with local_services("storage", "pubsub", data_dir=tmp_path) as ports:
+        channel = grpc.insecure_channel(f"127.0.0.1:{ports['pubsub']}")
+        publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        topic = publisher.topic_path(PROJECT, "t")
+        subscription = subscriber.subscription_path(PROJECT, "t")
+        publisher.create_topic(name=topic)
+        subscriber.create_subscription(name=subscription, topic=topic)
+        client(ports).create_bucket("kept").notification("t").create()
+        channel.close()
+    with running(tmp_path) as alone:
+        port = int(alone.base.rpartition(":")[2])
+        client({"storage": port}).bucket("kept").blob("a").upload_from_string("x")
+        alone.kill()
+
+    with local_services("storage", "pubsub", data_dir=tmp_path) as ports:
+        channel = grpc.insecure_channel(f"127.0.0.1:{ports['pubsub']}")
+        subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        bucket = client(ports).bucket("kept")
+        (message,) = Both(bucket, "t", subscription, subscriber).received(1)
+        channel.close()
+
+    assert message.attributes["objectId"] == "a"
