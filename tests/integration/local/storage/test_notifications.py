@@ -173,11 +173,11 @@ def test_a_message_waits_for_pubsub_through_a_crash(
         channel = grpc.insecure_channel(f"127.0.0.1:{ports['pubsub']}")
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        topic = publisher.topic_path(PROJECT, "t")
-        subscription = subscriber.subscription_path(PROJECT, "t")
+        topic = publisher.topic_path(PROJECT, "waiting")
+        subscription = subscriber.subscription_path(PROJECT, "waiting")
         publisher.create_topic(name=topic)
         subscriber.create_subscription(name=subscription, topic=topic)
-        client(ports).create_bucket("kept").notification("t").create()
+        client(ports).create_bucket("kept").notification("waiting").create()
         channel.close()
     with running(tmp_path) as alone:
         port = int(alone.base.rpartition(":")[2])
@@ -188,7 +188,7 @@ def test_a_message_waits_for_pubsub_through_a_crash(
         channel = grpc.insecure_channel(f"127.0.0.1:{ports['pubsub']}")
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
         bucket = client(ports).bucket("kept")
-        (message,) = Both(bucket, "t", subscription, subscriber).received(1)
+        (message,) = Both(bucket, "waiting", subscription, subscriber).received(1)
         channel.close()
 
     assert message.attributes["objectId"] == "a"
