@@ -61,9 +61,15 @@ class OutboxEvent:
 
 
 class Outbox:
-    """The events of one service that the router has not taken yet."""
+    """The events of one service that the router has not taken yet.
+
+    Attributes:
+        settle: Called before events are read or removed: a service whose commits may be still on
+            their way to the disk finishes them here.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.settle: Callable[[], None] = _nothing
         self._connection = connection
         self._listeners: list[Callable[[], None]] = []
         connection.execute(_SCHEMA)
@@ -97,6 +103,7 @@ class Outbox:
 
     def pending(self, limit: int = 100) -> Sequence[tuple[int, OutboxEvent]]:
         """Return up to ``limit`` events in the order of their commits, with their positions."""
+        self.settle()
         rows = self._connection.execute(
             "SELECT position, event_id, type, source, subject, time, data_content_type,"
             " data_schema, extensions, data FROM event_outbox ORDER BY position LIMIT ?",
@@ -122,6 +129,11 @@ class Outbox:
 
     def remove(self, positions: Sequence[int]) -> None:
         """Forget events that the router has stored on its side."""
+        self.settle()
         self._connection.executemany(
             "DELETE FROM event_outbox WHERE position = ?", [(position,) for position in positions]
         )
+
+
+def _nothing() -> None:
+    """Stand in where commits are on the disk as soon as they are made."""

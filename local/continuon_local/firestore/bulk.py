@@ -37,6 +37,7 @@ _BATCH = 500
 
 def clear(engine: Engine, database: str) -> None:
     """Delete every document of a database. Listeners and transactions see it."""
+    engine.settle()
     collections = engine.store.find_group(database, "", None)
     changes: dict[str, Change] = {}
     if engine.is_observed:
@@ -57,6 +58,7 @@ def dump(engine: Engine, database: str, folder: Path) -> int:
         StatusError: FAILED_PRECONDITION when the folder cannot be written.
     """
     count = 0
+    engine.settle()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _DOCUMENTS).open("w", encoding="utf-8") as file:

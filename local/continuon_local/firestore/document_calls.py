@@ -106,6 +106,7 @@ class DocumentCalls:
     ) -> bytes:
         guard = self._access.guard(caller)
         await self._engine.commit(_database_of(name), [write], b"", caller.name, guard)
+        self._engine.settle()
         stored = self._engine.store.get(parse_document_name(name))
         if stored is None:
             raise not_found_error(f'Document "{name}" not found.')

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from continuon_local.database import transaction as database_transaction
+from continuon_local.firestore.commit import (
+    CommitResult,
+    Pending,
+    check_required_time,
+    guarded_by,
+    written_names,
+)
+from continuon_local.firestore.commit_group import CommitGroup
 from continuon_local.firestore.errors import StatusError, failed_precondition, invalid_argument
 from continuon_local.firestore.index_entries import check_index_entries
 from continuon_local.firestore.limits import READ_TIME_WINDOW_S
@@ -24,9 +32,10 @@ from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from continuon_local.firestore.access import Guard
+    from continuon_local.firestore.commit import Decision, Mode
     from continuon_local.firestore.events import EventRecorder
     from continuon_local.firestore.messages import Message
     from continuon_local.firestore.paths import DocumentName
@@ -38,7 +47,7 @@ if TYPE_CHECKING:
 
     CommitListener = Callable[[int, Mapping[str, Change]], None]
 
-__all__ = ["CommitResult", "Engine", "Reader"]
+__all__ = ["Engine", "Reader"]
 
 _MICROSECONDS = 1_000_000
 _MAX_TURNS = 100
@@ -60,33 +69,6 @@ class Reader:
     version: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommitResult:
-    """What a commit answers.
-
-    Attributes:
-        commit_time: Microseconds.
-        results: One ``WriteResult`` for each write, or the error for each that failed (only
-            in a batch that is not atomic).
-    """
-
-    commit_time: int
-    results: Sequence[Message | StatusError]
-
-
-@dataclass(slots=True)
-class _Pending:
-    """One document within a commit."""
-
-    name: DocumentName
-    stored: StoredDocument | None
-    old: Message | None
-    new: Message | None
-
-
-_Mode = Callable[[Sequence["Message"], dict[str, _Pending], int], Sequence["Message | StatusError"]]
-
-
 class Engine:
     """One Firestore service: all projects, all databases."""
 
@@ -97,6 +79,7 @@ class Engine:
         self._connection = connection
         self._events = events
         self._listeners: list[CommitListener] = []
+        self._group = CommitGroup(connection)
         self.store = DocumentStore(connection)
         self._issued = self.store.last_version
         self.transactions = TransactionManager(
@@ -181,6 +164,7 @@ class Engine:
 
     def move_up(self, reader: Reader) -> int:
         """Fix what ``reader`` sees now; return the read time to report."""
+        self.settle()
         if reader.transaction is not None:
             now = self.now()
             reader.version = self.transactions.snapshot_of(reader.transaction, now)
@@ -241,9 +225,9 @@ class Engine:
             StatusError: A precondition fails, a write is not allowed, or the transaction is
                 not in progress or has to be tried again (ABORTED).
         """
-        names = _written_names(database, writes)
+        names = written_names(database, writes)
         if not transaction_id:
-            return await self._commit_alone(names, writes, caller, _guarded(self._in_one, guard))
+            return await self._commit_alone(names, writes, caller, guarded_by(self._in_one, guard))
         transaction = self.transactions.get(database, transaction_id)
         try:
             if transaction.read_only and writes:
@@ -252,20 +236,20 @@ class Engine:
             # It may have been rolled back or have expired meanwhile.
             self.transactions.get(database, transaction_id)
             self.transactions.validate(transaction)
-            return self._apply(writes, caller, _guarded(self._in_one, guard))
+            return await self._apply(writes, caller, guarded_by(self._in_one, guard))
         finally:
             self.transactions.end(transaction)
 
     async def _commit_alone(
-        self, names: Sequence[str], writes: Sequence[Message], caller: str, mode: _Mode
+        self, names: Sequence[str], writes: Sequence[Message], caller: str, mode: Mode
     ) -> CommitResult:
         locks = self.transactions.locks
         if all(map(locks.is_free, names)):
-            return self._apply(writes, caller, mode)
+            return await self._apply(writes, caller, mode)
         owner = LockOwner(active_at=asyncio.get_running_loop().time())
         try:
             await locks.acquire(owner, names)
-            return self._apply(writes, caller, mode)
+            return await self._apply(writes, caller, mode)
         finally:
             locks.release(owner)
 
@@ -277,7 +261,7 @@ class Engine:
         Raises:
             StatusError: INVALID_ARGUMENT when a document is written twice.
         """
-        names = _written_names(database, writes)
+        names = written_names(database, writes)
         if len(names) != len(writes):
             raise invalid_argument(
                 "the same document cannot be written more than once in a single request"
@@ -285,14 +269,14 @@ class Engine:
         result = await self._commit_alone(names, writes, caller, self._one_by_one)
         return result.results
 
-    def _load(self, name: str) -> _Pending:
+    def _load(self, name: str) -> Pending:
         parsed = parse_document_name(name)
         stored = self.store.get(parsed)
         old = None if stored is None else Document.FromString(stored.data)
-        return _Pending(parsed, stored, old, old)
+        return Pending(parsed, stored, old, old)
 
-    def _write(self, write: Message, pending: dict[str, _Pending], version: int) -> Message:
-        _check_required_time(write, version)
+    def _write(self, write: Message, pending: dict[str, Pending], version: int) -> Message:
+        check_required_time(write, version)
         name = write_name(write)
         entry = pending.get(name)
         if entry is None:
@@ -303,13 +287,13 @@ class Engine:
         return result
 
     def _in_one(
-        self, writes: Sequence[Message], pending: dict[str, _Pending], version: int
+        self, writes: Sequence[Message], pending: dict[str, Pending], version: int
     ) -> Sequence[Message | StatusError]:
         """Apply all the writes or raise what the first bad one raises."""
         return [self._write(write, pending, version) for write in writes]
 
     def _one_by_one(
-        self, writes: Sequence[Message], pending: dict[str, _Pending], version: int
+        self, writes: Sequence[Message], pending: dict[str, Pending], version: int
     ) -> Sequence[Message | StatusError]:
         """Apply the writes that can be; they are of different documents."""
         outcomes: list[Message | StatusError] = []
@@ -320,18 +304,36 @@ class Engine:
                 outcomes.append(error)
         return outcomes
 
-    def _apply(self, writes: Sequence[Message], caller: str, mode: _Mode) -> CommitResult:
-        """Do the commit, without ever waiting: nothing else runs in between."""
-        version = self._next_version()
-        pending: dict[str, _Pending] = {}
+    def _decide(self, writes: Sequence[Message], mode: Mode, version: int) -> Decision:
+        """Work out what the writes do, on a state that others may still be waiting for.
+
+        What ends with nothing to store has nothing to wait for: that is decided on what is on the
+        disk.
+        """
+        if self._group.is_open:
+            with contextlib.suppress(StatusError):
+                decision = self._evaluate(writes, mode, version)
+                if decision[2]:
+                    return decision
+            self.settle()
+        return self._evaluate(writes, mode, version)
+
+    def _evaluate(self, writes: Sequence[Message], mode: Mode, version: int) -> Decision:
+        pending: dict[str, Pending] = {}
         results = mode(writes, pending, version)
         changes = {
             name: Change(name, entry.old, entry.new)
             for name, entry in pending.items()
             if entry.new is not entry.old
         }
+        return pending, results, changes
+
+    async def _apply(self, writes: Sequence[Message], caller: str, mode: Mode) -> CommitResult:
+        """Do the commit at once: nothing else runs before it is applied; then wait for the disk."""
+        version = self._next_version()
+        pending, results, changes = self._decide(writes, mode, version)
         if changes:
-            self._store(version, pending, changes)
+            await self._store(version, pending, changes)
         done = [
             write.WhichOneof("operation")
             for write, result in zip(writes, results, strict=True)
@@ -342,9 +344,16 @@ class Engine:
         return CommitResult(version, results)
 
     def _store(
-        self, version: int, pending: Mapping[str, _Pending], changes: Mapping[str, Change]
-    ) -> None:
-        with self.writing(changes, version):
+        self, version: int, pending: Mapping[str, Pending], changes: Mapping[str, Change]
+    ) -> asyncio.Future[None]:
+        has_events = False
+
+        def announce() -> None:
+            self._tell(version, changes)
+            if has_events:
+                self.on_events()
+
+        with self._group.member(announce) as stored:
             for name, change in changes.items():
                 entry = pending[name]
                 if change.new is not None:
@@ -352,51 +361,33 @@ class Engine:
                 elif entry.stored is not None:
                     self.store.delete(entry.name, version, entry.stored, entry.old)
             has_events = self._events.record(changes.values(), version)
-        if has_events:
-            self.on_events()
+            self.store.advance(version)
+        # Not only when it is on the disk: others of its group are validated against it.
+        self.transactions.record_commit(version, changes)
+        return stored
+
+    def _tell(self, version: int, changes: Mapping[str, Change]) -> None:
+        for listener in tuple(self._listeners):
+            listener(version, changes)
+
+    def settle(self) -> None:
+        """Bring every commit under way to the disk. Before any reading: none sees what is not."""
+        self._group.settle()
 
     @contextmanager
-    def writing(self, changes: Mapping[str, Change], version: int = 0) -> Iterator[int]:
+    def writing(self, changes: Mapping[str, Change]) -> Iterator[int]:
         """Give a version under which to store; at the end commit, and tell who watches.
 
         Args:
             changes: What is stored, complete by the end.
-            version: One that has been taken already, or 0.
         """
-        version = version or self._next_version()
+        self.settle()
+        version = self._next_version()
         with database_transaction(self._connection):
             yield version
             self.store.advance(version)
         self.transactions.record_commit(version, changes)
-        for listener in tuple(self._listeners):
-            listener(version, changes)
-
-
-def _guarded(mode: _Mode, guard: Guard | None) -> _Mode:
-    if guard is None:
-        return mode
-
-    def guarded(
-        writes: Sequence[Message], pending: dict[str, _Pending], version: int
-    ) -> Sequence[Message | StatusError]:
-        guard(writes, version)
-        return mode(writes, pending, version)
-
-    return guarded
-
-
-def _written_names(database: str, writes: Sequence[Message]) -> Sequence[str]:
-    names = sorted({write_name(write) for write in writes})
-    for name in names:
-        if parse_document_name(name).collection.database != database:
-            raise invalid_argument(f'Document "{name}" is not in the database "{database}".')
-    return names
-
-
-def _check_required_time(write: Message, version: int) -> None:
-    condition = write.current_document
-    if condition.HasField("update_time") and from_timestamp(condition.update_time) > version:
-        raise invalid_argument("The required update_time is in the future.")
+        self._tell(version, changes)
 
 
 def _none_is_exempt(_collection_id: str, _path: str) -> bool:

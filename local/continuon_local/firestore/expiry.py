@@ -104,5 +104,6 @@ class Expiry:
 
     def _find(self, database: str, collection_id: str, path: str) -> Sequence[Row]:
         query = _expired(collection_id, path, self._engine.now())
+        self._engine.settle()
         compiled = compile_query(f"{database}/documents", query)
         return run_query(self._engine.store, compiled, None).rows

@@ -98,6 +98,7 @@ class _Stream:
         except StatusError as error:
             self._refuse(target_id, error)
             return
+        self._engine.settle()
         self._send(_target_change(_Kind.ADD, [target_id], 0))
         seen, too_old = self._seen(message)
         if too_old:

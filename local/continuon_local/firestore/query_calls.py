@@ -170,6 +170,7 @@ class QueryCalls:
         """ListCollectionIds; billed as one read."""
         database, parent = parse_parent(request.parent)
         version = self._engine.reader(database, request).version
+        self._engine.settle()
         ids, token = list_collection_ids(
             self._engine.store,
             database,

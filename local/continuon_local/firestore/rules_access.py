@@ -80,6 +80,7 @@ class _Documents:
         if after and name in self._after:
             changed = self._after[name]
             return None if changed is None else fields_value(changed.fields)
+        self._engine.settle()
         stored = self._engine.store.get(parsed)
         return None if stored is None else fields_value(Document.FromString(stored.data).fields)
 

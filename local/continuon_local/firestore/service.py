@@ -135,6 +135,7 @@ class FirestoreService:
         self._events.watch(self._watched)
         engine = self._engine = Engine(self._context, self._connection, self._events)
         engine.on_events = self._outbox.notify
+        self._outbox.settle = engine.settle
         indexes = None if self._indexes_file is None else load_indexes(self._indexes_file)
         access = RulesAccess(engine, self._rules, lambda: self._context.clock.now().timestamp())
         calls = Calls(method_table(engine, indexes, access), access)
@@ -175,6 +176,8 @@ class FirestoreService:
         if self._socket_folder is not None:
             self._socket_folder.cleanup()
             self._socket_folder = None
+        if self._engine is not None:
+            self._engine.settle()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
