@@ -134,6 +134,14 @@ def test_reserved_paths_and_websockets_are_refused_by_name(cloud: LocalCloudProc
     assert (status, b"WebSockets" in body) == (501, True)
 
 
+def test_the_site_says_which_project_it_is_and_where_to_sign_in(
+    web: httpx.Client, cloud: LocalCloudProcess
+) -> None:
+    said = web.get("/__/firebase/init.json").json()
+    assert said["projectId"] == "demo-continuon"
+    assert "http://" + said["authEmulatorHost"] == cloud.urls["auth"]
+
+
 def test_a_rewrite_hands_the_request_to_the_function(web: httpx.Client) -> None:
     answer = web.put(
         "/api/a%2Fb?x=1&x=2",
