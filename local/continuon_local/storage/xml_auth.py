@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from continuon_local.storage.errors import StorageError, invalid, not_implemented
+from continuon_local.storage.errors import StorageError, invalid
 from continuon_local.storage.policies import public_may
 from continuon_local.storage.signatures import SignedRequest
 from continuon_local.storage.signed_headers import claims_signature, verify_header
 from continuon_local.storage.signed_urls import is_signed, verify
+from continuon_local.storage.signed_urls_v2 import is_signed_v2, verify_v2
 
 if TYPE_CHECKING:
     from continuon_local.storage.call import Call
@@ -36,8 +37,9 @@ def authorise(call: Call, bucket: str, name: str) -> str | None:
     """
     now = call.engine.context.clock.now()
     accounts = call.engine.accounts
-    if "GoogleAccessId" in call.parameters:
-        raise not_implemented("A signed URL of version 2")
+    if is_signed_v2(call.parameters):
+        verify_v2(_signed_request(call), accounts, now)
+        return None
     if is_signed(call.parameters):
         return verify(_signed_request(call), accounts, now).payload_sha256
     authorization = call.headers.get("authorization")
