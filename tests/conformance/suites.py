@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -124,25 +125,30 @@ def _run(
     kept = {"PATH", "HOME", "LANG", "TMPDIR"}
     env = {key: value for key, value in os.environ.items() if key in kept} | environment
     results.unlink(missing_ok=True)
-    subprocess.run(  # noqa: S603 - pytest of the folder made here
-        command, cwd=folder, env=env, timeout=_RUN_S, check=False, capture_output=True
+    done = subprocess.run(  # noqa: S603 - pytest of the folder made here
+        command, cwd=folder, env=env, timeout=_RUN_S, check=False, capture_output=True, text=True
     )
-    return _read(name, target, results)
+    failed = _failures(results)
+    return SuiteResult(
+        name, target, _count(done.stdout, "passed"), _count(done.stdout, "skipped"), failed
+    )
 
 
-def _read(name: str, target: str, results: Path) -> SuiteResult:
-    passed, skipped, failed = 0, 0, {}
+def _count(output: str, word: str) -> int:
+    """Return a number of pytest's last line, which counts subtests too."""
+    numbers = re.findall(rf"(\d+) {word}", output)
+    return int(numbers[-1]) if numbers else 0
+
+
+def _failures(results: Path) -> dict[str, str]:
+    failed = {}
     # The file was written by the pytest that was started above.
     for case in ET.parse(results).iter("testcase"):  # noqa: S314
         test = f"{case.get('classname', '').rsplit('.', 1)[-1]}::{case.get('name')}"
         trouble = [child for child in case if child.tag in {"failure", "error"}]
         if trouble:
             failed[test] = (trouble[0].get("message") or "")[:300]
-        elif any(child.tag == "skipped" for child in case):
-            skipped += 1
-        else:
-            passed += 1
-    return SuiteResult(name, target, passed, skipped, failed)
+    return failed
 
 
 class _Tokens(BaseHTTPRequestHandler):

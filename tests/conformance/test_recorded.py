@@ -15,6 +15,11 @@ from conformance.targets import ours
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.filterwarnings(
+    # A pull that waits would hold a message when the case has given up on it.
+    "ignore:The return_immediately flag is deprecated:DeprecationWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def answers() -> Iterator[Answers]:
