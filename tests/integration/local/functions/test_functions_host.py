@@ -137,6 +137,7 @@ def test_the_backends_are_listed(cloud: LocalCloudProcess) -> None:
         "web",
         "on_object",
         "on_object_once",
+        "on_change_by",
         "on_document",
         "on_message",
         "tick",
