@@ -70,8 +70,11 @@ def install() -> None:
 
 
 def _change_grpc(module: Any) -> None:
-    # Every call of a synchronous channel passes here with its metadata.
-    original = module.augment_metadata
+    # Every call of a synchronous channel passes here with its metadata. It is gRPC's own affair, as
+    # is its sister below: a version without it costs the attribution, never the function.
+    original = getattr(module, "augment_metadata", None)
+    if original is None:
+        return
 
     def augment_metadata(metadata: Any, compression: Any) -> Any:
         return original((*(metadata or ()), (HEADER, caller())), compression)
@@ -80,14 +83,16 @@ def _change_grpc(module: Any) -> None:
 
 
 def _change_grpc_aio(module: Any) -> None:
-    base = module._BaseMultiCallable  # noqa: SLF001 - no public place sees every call's metadata
-    original = base._init_metadata  # noqa: SLF001
+    base = getattr(module, "_BaseMultiCallable", None)
+    original = getattr(base, "_init_metadata", None)
+    if base is None or original is None:
+        return
 
     def init_metadata(metadata: Any = None, compression: Any = None) -> Any:
         # A copy: the caller may use its own again.
         return module.Metadata(*original(metadata, compression), (HEADER, caller()))
 
-    base._init_metadata = staticmethod(init_metadata)  # noqa: SLF001
+    base._init_metadata = staticmethod(init_metadata)  # noqa: SLF001 - nothing public sees it all
 
 
 def _change_requests(module: Any) -> None:

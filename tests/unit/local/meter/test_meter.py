@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from continuon_local.cli_meter import cost_document
 from continuon_local.events.manifest import FunctionSpec, HttpsTrigger, load_manifest
-from continuon_local.functions._attribution import request_id
+from continuon_local.functions._attribution import _change_grpc, _change_grpc_aio, request_id
 from continuon_local.functions.billing import BilledTime
 from continuon_local.meter import MAX_REQUESTS, Meter, Operation, split_caller
 from continuon_local.prices import PRICES, bill
@@ -166,6 +167,13 @@ def test_a_request_is_known_by_its_trace_else_by_its_event(
     headers: list[tuple[bytes, bytes]], expected: str
 ) -> None:
     assert request_id(headers) == expected
+
+
+def test_an_unknown_version_of_grpc_costs_the_attribution_and_not_the_function() -> None:
+    module = ModuleType("grpc_of_the_future")
+    _change_grpc(module)
+    _change_grpc_aio(module)
+    assert not {name for name in vars(module) if not name.startswith("__")}
 
 
 @pytest.mark.parametrize(
