@@ -6,6 +6,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -32,6 +33,7 @@ def encode_crc32c(value: int) -> str:
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
+@lru_cache(maxsize=64)
 def project_number(project_id: str) -> str:
     """Return the number that stands for a project: always the same one, of twelve digits."""
     digest = hashlib.sha256(project_id.encode()).digest()
