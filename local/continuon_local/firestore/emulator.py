@@ -118,11 +118,14 @@ class EmulatorApi:
     async def _set_rules(self, request: Request, match: re.Match[str]) -> Any:
         body = await read_json(request)
         issues = self._access.set_rules(match[1], _rules_source(body))
-        errors = [issue for issue in issues if issue.severity == "ERROR"]
+        errors = [
+            f"L{issue.line}:{issue.column} {issue.description}"
+            for issue in issues
+            if issue.severity == "ERROR"
+        ]
         if errors and not body.get("ignore_errors"):
-            first = errors[0]
-            raise invalid_argument(f"L{first.line}:{first.column} {first.description}")
-        return _issues(issues)
+            raise invalid_argument("\n".join(["Error compiling rules:", *errors]))
+        return _issues(issues) if issues else {}
 
     async def _files(self, request: Request, match: re.Match[str]) -> tuple[str, Path]:
         if "origin" in request.headers:
@@ -144,12 +147,12 @@ class EmulatorApi:
         key = request.query_params.get("eventarcTriggerId", "")
         body = await read_json(request)
         self._triggers.register(parse_eventarc_trigger(match[1], key, body))
-        return {}
+        return body
 
     async def _legacy_trigger(self, request: Request, match: re.Match[str]) -> Any:
         body = await read_json(request)
         self._triggers.register(parse_legacy_trigger(match[1], match[2], body))
-        return {}
+        return body
 
     async def _remove_trigger(self, _: Request, match: re.Match[str]) -> Any:
         self._triggers.remove(match[1], match[2])

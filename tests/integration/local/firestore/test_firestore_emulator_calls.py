@@ -153,7 +153,7 @@ async def test_a_registered_trigger_is_delivered_as_the_official_emulator_does()
             params={"eventarcTriggerId": "us-central1-hello-0"},
             json=body,
         )
-        assert registered.json() == {}
+        assert registered.json() == body
         await write(http, "other/x", 1)
         await write(http, "users/x", 1)
         path, headers, payload = await recorder.next()
