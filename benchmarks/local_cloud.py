@@ -37,6 +37,9 @@ _BATCH = 500
 _BUCKET = "bench"
 _WRITERS = 4
 
+ROUND_S = 3.0
+"""A round stops asking after so long: a scan of everything may take a second for each answer."""
+
 
 @dataclass(frozen=True)
 class _Size:
@@ -48,23 +51,31 @@ class _Size:
 
     @classmethod
     def of(cls, *, quick: bool) -> _Size:
-        return cls(3, 100, 2, 10_000, 100) if quick else cls(5, 400, 3, 100_000, 1000)
+        return cls(3, 100, 2, 10_000, 100) if quick else cls(5, 400, 2, 100_000, 1000)
+
+
+def _timed(times: int, ask: Callable[[int], object]) -> float:
+    """Call ``ask`` so often, or for :data:`ROUND_S`; return the mean time of a call in seconds."""
+    started = time.perf_counter()
+    for number in range(times):
+        ask(number)
+        elapsed = time.perf_counter() - started
+        if elapsed > ROUND_S:
+            break
+    return elapsed / (number + 1)
 
 
 def _reads_per_s(client: firestore.Client, size: _Size) -> float:
     document = client.document("bench/read")
     document.set({"n": 1, "text": "x" * 200})
-    started = time.perf_counter()
-    for _ in range(size.operations):
-        document.get()
-    return size.operations / (time.perf_counter() - started)
+    return 1 / _timed(size.operations, lambda _: document.get())
 
 
 def _writes_per_s(client: firestore.Client, size: _Size) -> float:
-    started = time.perf_counter()
-    for number in range(size.operations):
+    def write(number: int) -> None:
         client.document(f"bench/w{number}").set({"n": number, "text": "x" * 200})
-    return size.operations / (time.perf_counter() - started)
+
+    return 1 / _timed(size.operations, write)
 
 
 def _increment(client: firestore.Client, times: int) -> int:
@@ -115,26 +126,26 @@ def _load(client: firestore.Client, count: int) -> None:
 def _query_ms(client: firestore.Client, size: _Size) -> float:
     """Return the mean time of a query for 20 neighbours in the order of a field."""
     chance = random.Random(size.documents)  # noqa: S311 - the same places for everyone
-    times = max(10, size.operations // 10)
-    started = time.perf_counter()
-    for _ in range(times):
+
+    def ask(_: int) -> None:
         first = chance.randrange(size.documents - 20)
         query = client.collection("many").where(filter=FieldFilter("rank", ">=", first))
         found = list(query.order_by("rank").limit(20).stream())
         if [one.get("rank") for one in found] != list(range(first, first + 20)):
             raise RuntimeError("the query's answer is wrong")
-    return (time.perf_counter() - started) / times * 1000
+
+    return _timed(size.operations // 10, ask) * 1000
 
 
 def _equal_ms(client: firestore.Client, size: _Size) -> float:
     """Return the mean time of a query for all documents with one value of a field."""
-    times = max(10, size.operations // 10)
-    started = time.perf_counter()
-    for number in range(times):
+
+    def ask(number: int) -> None:
         query = client.collection("many").where(filter=FieldFilter("group", "==", number))
         if len(list(query.stream())) != size.documents // 1000:
             raise RuntimeError("the query's answer is wrong")
-    return (time.perf_counter() - started) / times * 1000
+
+    return _timed(size.operations // 10, ask) * 1000
 
 
 def _in_turns(
@@ -144,7 +155,8 @@ def _in_turns(
     if measure is not _contended_per_s:  # which takes long where it does badly
         for target in found:
             measure(target.client, size)
-    for number in range(size.rounds):
+    rounds = min(size.rounds, 3) if measure is _contended_per_s else size.rounds
+    for number in range(rounds):
         # The order changes too: who comes second finds the caches warm.
         for target in found if number % 2 else reversed(found):
             values[target.name].append(measure(target.client, size))
