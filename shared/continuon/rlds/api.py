@@ -69,16 +69,23 @@ def validate_stream(
     if packaging is Packaging.DOCUMENT:
         _add_document(check, source, limits)
     else:
-        _add_all(check, strip_top_folder(_members(source, packaging, limits)))
+        _add_all(check, archive_members(source, packaging, limits))
     source.drain()
     return check.finish(size=source.size, sha256=source.hexdigest())
 
 
-def _members(source: Measured, packaging: Packaging, limits: Limits) -> Iterator[EpisodeMember]:
+def archive_members(
+    source: Measured, packaging: Packaging, limits: Limits
+) -> Iterator[EpisodeMember]:
+    """Yield the files of an archive by their names inside the episode, in the archive's order.
+
+    Raises:
+        StopReading: The archive cannot be read on.
+    """
     if packaging is Packaging.ZIP:
-        return read_zip(ByteReader(source), limits.members)
+        return strip_top_folder(read_zip(ByteReader(source), limits.members))
     unpacked = gunzip(source) if packaging is Packaging.TAR_GZ else source
-    return read_tar(ByteReader(unpacked))
+    return strip_top_folder(read_tar(ByteReader(unpacked)))
 
 
 def _add_all(check: EpisodeCheck, members: Iterable[EpisodeMember]) -> None:

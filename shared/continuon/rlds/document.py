@@ -37,6 +37,24 @@ def check_document(chunks: Iterable[bytes], check: EpisodeCheck, limits: Limits)
     Raises:
         StopReading: It is too large or not of the documented form.
     """
+    document = _read(chunks, limits)
+    if len(document.metadata) > limits.metadata_bytes:
+        message = f"metadata larger than {limits.metadata_bytes} bytes"
+        raise StopReading(codes.LIMITS_METADATA_SIZE, message)
+    check.add_metadata(bytes(document.metadata))
+    check.add_steps(STEPS_PATH, _step_lines(document))
+
+
+def document_lines(chunks: Iterable[bytes], limits: Limits) -> Iterator[bytes]:
+    """Yield each step of a document as a line. The document itself is held in memory.
+
+    Raises:
+        StopReading: It is too large or not of the documented form.
+    """
+    return _step_lines(_read(chunks, limits))
+
+
+def _read(chunks: Iterable[bytes], limits: Limits) -> _Document:
     data = bytearray()
     for chunk in chunks:
         data += chunk
@@ -45,19 +63,18 @@ def check_document(chunks: Iterable[bytes], check: EpisodeCheck, limits: Limits)
             raise StopReading(codes.LIMITS_DOCUMENT_SIZE, message)
     _check_text(data)
     try:
-        document = _DECODER.decode(data)
+        return _DECODER.decode(data)
     except RecursionError as error:
         raise StopReading(codes.LIMITS_DEPTH, "nested too deeply") from error
     except msgspec.DecodeError as error:
         raise StopReading(codes.DOCUMENT_INVALID, str(error)) from error
-    if len(document.metadata) > limits.metadata_bytes:
-        message = f"metadata larger than {limits.metadata_bytes} bytes"
-        raise StopReading(codes.LIMITS_METADATA_SIZE, message)
-    check.add_metadata(bytes(document.metadata))
+
+
+def _step_lines(document: _Document) -> Iterator[bytes]:
     steps = bytes(document.steps)
     if not steps.startswith(b"["):
         raise StopReading(codes.DOCUMENT_INVALID, "steps is not a list")
-    check.add_steps(STEPS_PATH, _lines(steps))
+    return _lines(steps)
 
 
 def _check_text(data: bytearray) -> None:
