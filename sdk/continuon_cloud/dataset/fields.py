@@ -1,0 +1,59 @@
+"""Numbers out of a step, by dotted paths."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from continuon_cloud.dataset.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["numbers_at"]
+
+_STEP_LIMIT: Final = 3.4028234663852886e38
+"""Largest 32-bit float: what is beyond becomes infinite in a float32 array."""
+
+
+def numbers_at(step: dict[str, Any], paths: Sequence[str], where: str) -> tuple[float, ...]:
+    """Return the numbers at ``paths``, one path after the other; booleans count as 0 and 1.
+
+    Args:
+        step: A step in the documented shape.
+        paths: Dotted, as ``observation.robot_state.joint_positions``.
+        where: The episode and step, for messages.
+
+    Raises:
+        DatasetError: A path leads to nothing, to an empty list, or to something else than finite
+            numbers.
+    """
+    return tuple(number for path in paths for number in _at(step, path, where))
+
+
+def _at(step: dict[str, Any], path: str, where: str) -> Iterator[float]:
+    value: Any = step
+    for name in path.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise DatasetError(f"{where} has no {path}", code="dataset.field_missing")
+        value = value[name]
+    if value == []:
+        raise DatasetError(
+            f"{path} is empty in {where}",
+            code="dataset.field_empty",
+            hint="This robot records no such state; name other fields.",
+        )
+    for item in value if isinstance(value, list) else [value]:
+        yield _number(item, path, where)
+
+
+def _number(item: Any, path: str, where: str) -> float:
+    if not isinstance(item, bool | int | float):
+        raise DatasetError(f"{path} is not numbers in {where}", code="dataset.field_type")
+    # Compared before the conversion: an integer may be beyond the range of a double.
+    if not -_STEP_LIMIT <= item <= _STEP_LIMIT or not math.isfinite(item):
+        raise DatasetError(
+            f"{path} holds a number beyond the range of float32 in {where}",
+            code="dataset.not_finite",
+        )
+    return float(item)
