@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
-PACKAGES := shared/pyproject.toml sdk/pyproject.toml local/pyproject.toml
+PACKAGES := shared/pyproject.toml sdk/pyproject.toml local/pyproject.toml \
+	trainers/behaviour_cloning/pyproject.toml
 CODEBASES := functions/rlds functions/fleet
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,8 @@ $(READY): pyproject.toml constraints.txt $(PACKAGES)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e 'shared[platform]' -e sdk -e local --group dev
+		-e 'shared[platform]' -e 'sdk[train]' -e local -e trainers/behaviour_cloning \
+		--group dev
 	@touch $(READY)
 
 setup: $(READY) ## Make .venv with everything in it
@@ -68,6 +70,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy shared/continuon sdk/continuon_cloud local/continuon_local
+	$(BIN)/mypy trainers/behaviour_cloning
 	@for codebase in $(CODEBASES); do echo "mypy $$codebase"; $(BIN)/mypy $$codebase || exit 1; done
 	$(BIN)/mypy tests benchmarks scripts examples
 
