@@ -98,6 +98,7 @@ wheels: $(READY) ## Build the wheels into dist/
 	$(BIN)/python -m build --wheel --outdir dist shared
 	$(BIN)/python -m build --wheel --outdir dist sdk
 	$(BIN)/python -m build --wheel --outdir dist local
+	$(BIN)/python -m build --wheel --outdir dist trainers/behaviour_cloning
 
 lock: $(READY) ## Renew constraints.txt from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^-e ' > constraints.txt

@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 FIELDS = ("observation.robot_state.joint_positions",)
 
 
-def uploaded(stage: StageHandle, root: Path) -> None:
+def uploaded(stage: StageHandle, root: Path, packaging: Packaging = Packaging.OBJECT) -> None:
     """Upload an episode of three steps and give it the report of validation."""
     for path, data in SmallEpisode(episode_id=EPISODE_ID).files().items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
     with UploadQueue(stage.settings) as queue:
-        added = queue.add(root, robot_id=ROBOT.device_id, packaging=Packaging.OBJECT)
+        added = queue.add(root, robot_id=ROBOT.device_id, packaging=packaging)
         asyncio.run(queue.run([added.item.item_id]))
-        sha256 = queue.files(added.item.item_id)[0].sha256
-    stage.control(report={"packaging": "tar.gz", "sha256": sha256})
+        packed = queue.files(added.item.item_id)[0].sha256
+    if packaging is Packaging.FILES:
+        stage.control(report={"packaging": "folder", "sha256": added.item.digest})
+    else:
+        stage.control(report={"packaging": "tar.gz", "sha256": packed})
 
 
 def reads(stage: StageHandle) -> int:
@@ -49,10 +52,11 @@ def load(stage: StageHandle, cache: Path) -> EpisodeDataset:
     return asyncio.run(work())
 
 
+@pytest.mark.parametrize("packaging", [Packaging.OBJECT, Packaging.FILES])
 def test_episode_of_the_cloud_is_read_and_downloaded_once(
-    stage: StageHandle, tmp_path: Path
+    packaging: Packaging, stage: StageHandle, tmp_path: Path
 ) -> None:
-    uploaded(stage, tmp_path / "episode")
+    uploaded(stage, tmp_path / "episode", packaging)
 
     first = load(stage, tmp_path / "cache")
     count = reads(stage)
