@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from continuon_local.cli_hub import register
-from continuon_local.cli_options import chosen_ports, project_root, read_faults
+from continuon_local.cli_options import chosen_ports, project_root
 from continuon_local.cloud import LocalCloud
 from continuon_local.environment import FORK_SUPPORT
 from continuon_local.errors import LocalCloudError
+from continuon_local.faults import read_faults
 from continuon_local.running import description, write_atomically
 from continuon_local.settings import Settings
 
@@ -51,7 +52,9 @@ _ProjectId = Annotated[str, typer.Option("--project", help="The project id.")]
 _RetryBase = Annotated[
     float, typer.Option(min=0.001, help="First delay before a failed event is repeated, s.")
 ]
-_Faults = Annotated[Path | None, typer.Option(help="A fault plan, JSON; see faults.py.")]
+_Faults = Annotated[
+    Path | None, typer.Option(help="A fault plan, JSON; see docs/local-cloud/faults.md.")
+]
 _Verbose = Annotated[bool, typer.Option("--verbose", help="Show what the functions print.")]
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from continuon_local.errors import ConfigurationError
-from continuon_local.faults import parse_plan
 from continuon_local.hub.client import HubClient
 from continuon_local.running import read_running
 from continuon_local.settings import DEFAULT_PORTS
-
-if TYPE_CHECKING:
-    from continuon_local.faults import FaultPlan
 
 __all__ = [
     "DataDir",
@@ -23,7 +17,6 @@ __all__ = [
     "Root",
     "chosen_ports",
     "project_root",
-    "read_faults",
     "running_cloud",
     "running_hub",
 ]
@@ -61,20 +54,6 @@ def chosen_ports(ports: str, base: int | None) -> dict[str, int]:
     if ports == "default":
         return dict(DEFAULT_PORTS)
     raise typer.BadParameter("'default' or 'auto'", param_hint="--ports")
-
-
-def read_faults(path: Path | None) -> FaultPlan | None:
-    """Read a fault plan.
-
-    Raises:
-        ConfigurationError: The file is missing or no plan.
-    """
-    if path is None:
-        return None
-    try:
-        return parse_plan(json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
 
 
 def running_cloud(root: Path | None, data_dir: Path | None) -> dict[str, Any]:

@@ -1,31 +1,37 @@
-"""Faults that the event router injects on purpose, decided by a seed.
+"""Faults that are injected on purpose, decided by a seed: those of event deliveries are here.
 
 A plan is JSON::
 
     {"seed": 7, "rules": [{"kind": "duplicate", "function": "ingest_*", "copies": 5}]}
 
 The same plan over the same number of deliveries to a function makes the same decisions, whatever
-other functions do meanwhile.
+other functions do meanwhile. Rules of the kinds ``error`` and ``latency`` concern the Google
+services; see :mod:`continuon_local.service_faults`.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from continuon_local.errors import ConfigurationError
+from continuon_local.service_faults import MAX_WAIT_MS, ServiceFaultRule
 
-__all__ = ["FaultInjector", "FaultPlan", "FaultRule", "Faults", "parse_plan"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FaultInjector", "FaultPlan", "FaultRule", "Faults", "parse_plan", "read_faults"]
 
 _MAX_COPIES = 100
-_MAX_WAIT_MS = 600_000
+_SERVICE_KINDS = frozenset({"error", "latency"})
 
-_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=_MAX_WAIT_MS)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_MS)]
 
 
 class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,11 +58,24 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
     times: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
-class FaultPlan(msgspec.Struct, forbid_unknown_fields=True):
-    """Rules and the seed of their chances; all rules that apply to a delivery add up."""
+class FaultPlan(msgspec.Struct):
+    """Rules and the seed of their chances; all rules that apply to a delivery or call add up."""
 
     seed: int = 0
-    rules: list[FaultRule] = []
+    rules: list[FaultRule | ServiceFaultRule] = []
+
+    @property
+    def service_rules(self) -> list[tuple[int, ServiceFaultRule]]:
+        """The rules about the Google services, with their places in the plan."""
+        placed = enumerate(self.rules)
+        return [(index, rule) for index, rule in placed if isinstance(rule, ServiceFaultRule)]
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    """A plan whose rules have not been read yet."""
+
+    seed: int = 0
+    rules: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +95,38 @@ def parse_plan(document: Any) -> FaultPlan:
         ConfigurationError: A key or a value is wrong; the message says which.
     """
     try:
-        return msgspec.convert(document, FaultPlan)
+        plain = msgspec.convert(document, _Document)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"fault plan: {error}") from error
+    rules = [_parse_rule(index, rule) for index, rule in enumerate(plain.rules)]
+    return FaultPlan(seed=plain.seed, rules=rules)
+
+
+def _parse_rule(index: int, document: dict[str, Any]) -> FaultRule | ServiceFaultRule:
+    try:
+        if document.get("kind") in _SERVICE_KINDS:
+            return msgspec.convert(document, ServiceFaultRule)
+        return msgspec.convert(document, FaultRule)
+    except msgspec.ValidationError as error:
+        place = f"`$.rules[{index}]"
+        message = str(error).replace("`$", place)
+        if place not in message:
+            message += f" - at {place}`"
+        raise ConfigurationError(f"fault plan: {message}") from error
+
+
+def read_faults(path: Path | None) -> FaultPlan | None:
+    """Read a fault plan.
+
+    Raises:
+        ConfigurationError: The file is missing or no plan.
+    """
+    if path is None:
+        return None
+    try:
+        return parse_plan(json.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
 
 
 class FaultInjector:
@@ -101,6 +149,8 @@ class FaultInjector:
         self._seen[function] += 1
         copies, delay_ms, drop, kill_after_ms = 1, 0, False, None
         for index, rule in enumerate(self.plan.rules):
+            if isinstance(rule, ServiceFaultRule):
+                continue
             chance = random.Random(f"{self.plan.seed}/{function}/{ordinal}/{index}")  # noqa: S311 - reproducible on purpose
             if not self._applies(index, rule, function, chance):
                 continue

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from continuon_local.clock import MovableClock
 from continuon_local.meter import Meter
+from continuon_local.service_faults import ServiceFaults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +26,13 @@ class ServiceContext:
             (an in-memory database; object bodies in a temporary folder).
         project_id: The default project; services still accept any project named in a request.
         host: The loopback address to bind.
+        faults: What the services do wrong on purpose.
     """
 
     data_dir: Path | None
     clock: MovableClock = field(default_factory=MovableClock)
     meter: Meter = field(default_factory=Meter)
+    faults: ServiceFaults = field(default_factory=ServiceFaults)
     project_id: str = "demo-continuon"
     host: str = "127.0.0.1"
 

@@ -37,7 +37,7 @@ class Settings:
             starts at 10 s and ends at 600 s; a developer should not have to wait for that.
         retry_cap_s: The longest delay, in seconds.
         verbose: Echo the output of the functions.
-        faults: What the event router does wrong on purpose.
+        faults: What the event router and the Google services do wrong on purpose.
     """
 
     root: Path

@@ -1,0 +1,196 @@
+"""Where the services' faults reach the wire: around gRPC's handlers, and around an application.
+
+A service that no rule is about is passed straight through, at the price of one look-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from starlette.requests import Request
+
+from continuon_local.service_faults import RETRY_AFTER_S, canonical_code, http_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from continuon_local.service_faults import ServiceFault, ServiceFaults
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Refusal = Callable[[Request, int, str, str], Response]
+
+__all__ = ["FaultyApp", "FaultyHandlers"]
+
+_RETRIED = frozenset({429, 503})
+
+
+def _message(code: str | int) -> str:
+    return f"The fault plan of the local cloud answers {code} here."
+
+
+async def _sleep_ms(wait_ms: int) -> None:
+    if wait_ms:
+        await asyncio.sleep(wait_ms / 1000)
+
+
+class FaultyHandlers(grpc.GenericRpcHandler):
+    """Handlers whose calls may fail on purpose.
+
+    Args:
+        handlers: Which to wrap.
+        faults: Decides.
+        service: The service's name in rules.
+    """
+
+    def __init__(
+        self, handlers: grpc.GenericRpcHandler, faults: ServiceFaults, service: str
+    ) -> None:
+        self._handlers = handlers
+        self._faults = faults
+        self._service = service
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler for a call."""
+        handler: Any = self._handlers.service(handler_call_details)
+        if handler is None or not self._faults.concerns(self._service):
+            return handler
+        name = handler_call_details.method.rpartition("/")[2]
+        fault = self._faults.decide(self._service, name)
+        return _with_fault(handler, fault)
+
+
+def _with_fault(handler: Any, fault: ServiceFault) -> Any:
+    codecs = (handler.request_deserializer, handler.response_serializer)
+    if handler.unary_unary is not None:
+        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, fault), *codecs)
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, fault), *codecs)
+    return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, fault), *codecs)
+
+
+def _unary(behaviour: Any, fault: ServiceFault) -> Any:
+    async def serve(request: Any, context: Context) -> Any:
+        await _suffer(context, fault.wait_before_ms, fault.code_before)
+        answer = await behaviour(request, context)
+        await _suffer(context, fault.wait_after_ms, fault.code_after)
+        return answer
+
+    return serve
+
+
+def _stream(behaviour: Any, fault: ServiceFault) -> Any:
+    """Wrap either shape of a stream: a generator of answers, or a coroutine that writes them."""
+
+    async def serve(request: Any, context: Context) -> None:
+        await _suffer(context, fault.wait_before_ms, fault.code_before)
+        if inspect.isasyncgenfunction(behaviour):
+            async with aclosing(behaviour(request, context)) as answers:
+                async for answer in answers:
+                    await context.write(answer)
+        else:
+            await behaviour(request, context)
+        await _suffer(context, fault.wait_after_ms, fault.code_after)
+
+    return serve
+
+
+async def _suffer(context: Context, wait_ms: int, code: str | int | None) -> None:
+    await _sleep_ms(wait_ms)
+    if code is not None:
+        await context.abort(grpc.StatusCode[canonical_code(code)], _message(code))
+
+
+class FaultyApp:
+    """An ASGI application whose calls may fail on purpose.
+
+    Args:
+        app: Which to wrap.
+        faults: Decides.
+        service: The service's name in rules.
+        name_of: Names a call from its method and raw path, as the API's reference does.
+        refusal: Makes the answer from the request, the status, the canonical code and a message.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        faults: ServiceFaults,
+        service: str,
+        *,
+        name_of: Callable[[str, str], str],
+        refusal: Refusal,
+    ) -> None:
+        self._app = app
+        self._faults = faults
+        self._service = service
+        self._name_of = name_of
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or not self._faults.concerns(self._service):
+            await self._app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["raw_path"].decode("latin-1").partition("?")[0]
+        name = self._name_of(method, path)
+        fault = self._faults.decide(self._service, name, f"{method} {path}")
+        await self._serve(fault, scope, receive, send)
+
+    async def _serve(self, fault: ServiceFault, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(receive)
+        await _sleep_ms(fault.wait_before_ms)
+        if fault.code_before is not None:
+            await self._refuse(fault.code_before, scope, body, send)
+        elif fault.code_after is not None:
+            await self._app(scope, body.receive, _lost)
+            await _sleep_ms(fault.wait_after_ms)
+            await self._refuse(fault.code_after, scope, body, send)
+        else:
+            await self._app(scope, receive, _delayed(send, fault.wait_after_ms))
+
+    async def _refuse(self, code: str | int, scope: Scope, body: _Body, send: Send) -> None:
+        # Who is refused before the body has been read might never read the answer.
+        await body.drain()
+        status = http_status(code)
+        response = self._refusal(Request(scope), status, canonical_code(code), _message(code))
+        if status in _RETRIED:
+            response.headers["retry-after"] = str(RETRY_AFTER_S)
+        await response(scope, body.receive, send)
+
+
+class _Body:
+    """A request's body, which may be read to its end once, by whoever comes that far."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._ended = self._ended or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        while not self._ended:
+            await self.receive()
+
+
+async def _lost(_message: Message) -> None:
+    """Send an answer nowhere."""
+
+
+def _delayed(send: Send, wait_ms: int) -> Send:
+    async def delayed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await _sleep_ms(wait_ms)
+        await send(message)
+
+    return delayed if wait_ms else send
