@@ -60,6 +60,8 @@ class LocalCloud:
         self.context = ServiceContext(
             data_dir=settings.data_dir, project_id=settings.project_id, host=settings.host
         )
+        if settings.faults is not None:
+            self.context.faults.replace(settings.faults.seed, settings.faults.service_rules)
 
     @property
     def endpoints(self) -> Endpoints:

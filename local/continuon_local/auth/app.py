@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import sqlite3
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+_LOG = logging.getLogger(__name__)
 _TOOLKIT = "/identitytoolkit.googleapis.com/v1"
 _SECURE_TOKEN = "/securetoken.googleapis.com/v1/token"  # noqa: S105 - a path
 _OWNER = b"Bearer owner"  # firebase-admin's fixed credential in emulator mode
@@ -48,7 +51,9 @@ def create_app(users: UserCalls, admins: AdminCalls, project: str) -> Starlette:
     # Browsers call from the hosting port; the API key, not the origin, is what Google checks.
     cors = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     return Starlette(
-        routes=routes, middleware=[cors], exception_handlers={AuthError: _answer_error}
+        routes=routes,
+        middleware=[cors],
+        exception_handlers={AuthError: _answer_error, sqlite3.Error: _answer_broken_disk},
     )
 
 
@@ -163,6 +168,12 @@ async def _answer_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, AuthError):
         raise error
     return JSONResponse(error.body(), status_code=error.status)
+
+
+async def _answer_broken_disk(request: Request, error: Exception) -> Response:
+    _LOG.error("the database failed in %s", request.url.path, exc_info=error)
+    refusal = AuthError("BACKEND_ERROR", str(error), status=503, grpc_status="UNAVAILABLE")
+    return JSONResponse(refusal.body(), status_code=refusal.status)
 
 
 def _is_owner(request: Request) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from continuon_local.auth.admin import AdminCalls
 from continuon_local.auth.app import create_app
+from continuon_local.auth.faults import faulty_app
 from continuon_local.auth.store import AuthStore
 from continuon_local.auth.users import UserCalls
 from continuon_local.http_server import HttpServer
@@ -44,7 +45,7 @@ class AuthService:
         self._store = AuthStore(None if folder is None else folder / "auth.db")
         users = UserCalls(self._store, context.clock, context.project_id)
         admins = AdminCalls(self._store, context.clock)
-        app = create_app(users, admins, context.project_id)
+        app = faulty_app(create_app(users, admins, context.project_id), context.faults)
         self._server = HttpServer(app, host=context.host, port=self._asked_port)
         await self._server.start()
 

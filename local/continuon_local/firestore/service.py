@@ -10,12 +10,14 @@ import grpc.aio
 
 from continuon_local.database import open_database
 from continuon_local.events.outbox import Outbox
+from continuon_local.fault_layers import FaultyHandlers
 from continuon_local.firestore.app import FirestoreApp
 from continuon_local.firestore.calls import Calls
 from continuon_local.firestore.emulator import EmulatorApi
 from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
 from continuon_local.firestore.expiry import Expiry
+from continuon_local.firestore.faults import faulty_app
 from continuon_local.firestore.front import Front
 from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
@@ -146,14 +148,20 @@ class FirestoreService:
         self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")
         socket_path = str(Path(self._socket_folder.name) / "grpc")
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers([MethodTable(calls)])
+        faults = self._context.faults
+        handlers = FaultyHandlers(MethodTable(calls), faults, self.name)
+        server.add_generic_rpc_handlers([handlers])
         server.add_insecure_port(f"unix:{socket_path}")
         await server.start()
         self._server = server
         self._triggers = TriggerDelivery(engine, self._functions_emulator)
         app = self._app = FirestoreApp(calls, EmulatorApi(engine, access, self._triggers))
-        front = Front(app, socket_path, host=self._context.host, port=self._requested_port)
-        self._front = front
+        self._front = front = Front(
+            faulty_app(app, faults),
+            socket_path,
+            host=self._context.host,
+            port=self._requested_port,
+        )
         try:
             await front.start()
         except OSError:

@@ -159,9 +159,11 @@ class Hub:
 
     async def _set_faults(self, request: Request) -> Response:
         try:
-            self._router.faults.replace(parse_plan(await _json(request)))
+            plan = parse_plan(await _json(request))
         except ConfigurationError as error:
             raise _BadRequestError(str(error)) from error
+        self._router.faults.replace(plan)
+        self._context.faults.replace(plan.seed, plan.service_rules)
         return await self._faults(request)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sqlite3
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PubSubHandlers"]
 
+_LOG = logging.getLogger(__name__)
 _CALLER = "x-continuon-caller"
 _PUBLISHER = "/google.pubsub.v1.Publisher/"
 _SUBSCRIBER = "/google.pubsub.v1.Subscriber/"
@@ -89,6 +92,8 @@ def _unary(request_type: str, method: _Method) -> grpc.RpcMethodHandler[Any, Any
             return await method(request, _caller(context))
         except PubSubError as error:
             await _abort(context, error)
+        except sqlite3.Error as error:
+            await _abort(context, _failed(error))
 
     return grpc.unary_unary_rpc_method_handler(
         handle,
@@ -114,6 +119,8 @@ def _streaming(subscriber: Subscriber, broker: Broker) -> grpc.RpcMethodHandler[
                     yield response
         except PubSubError as error:
             await _abort(context, error)
+        except sqlite3.Error as error:
+            await _abort(context, _failed(error))
 
     return grpc.stream_stream_rpc_method_handler(
         handle,
@@ -128,6 +135,12 @@ def _missing(path: str) -> grpc.RpcMethodHandler[Any, Any]:
 
     # On the wire a unary call is a stream of one, so this refuses both kinds.
     return grpc.stream_stream_rpc_method_handler(handle)
+
+
+def _failed(error: sqlite3.Error) -> PubSubError:
+    """Return what a caller hears when the disk is full or broken: that it may try again."""
+    _LOG.error("the database failed", exc_info=error)
+    return PubSubError(grpc.StatusCode.UNAVAILABLE, f"The local database failed: {error}")
 
 
 async def _abort(context: _Context, error: PubSubError) -> NoReturn:

@@ -10,6 +10,7 @@ import grpc
 
 from continuon_local.database import open_database, transaction
 from continuon_local.events.outbox import Outbox
+from continuon_local.fault_layers import FaultyHandlers
 from continuon_local.pubsub import limits
 from continuon_local.pubsub.broker import Broker
 from continuon_local.pubsub.messages import new
@@ -144,7 +145,9 @@ class _Running:
         self._server = grpc.aio.server(options=_OPTIONS)
         publisher = Publisher(connection, self.store, self.broker)
         subscriber = Subscriber(connection, self.store, self.broker, self._push)
-        handlers = PubSubHandlers(publisher, subscriber, self.broker)
+        handlers = FaultyHandlers(
+            PubSubHandlers(publisher, subscriber, self.broker), context.faults, "pubsub"
+        )
         self._server.add_generic_rpc_handlers((handlers,))
         self._sweeper: asyncio.Task[None] | None = None
 

@@ -16,6 +16,7 @@ from continuon_local.lock import DataFolderLock
 from continuon_local.storage.accounts import Accounts, load_or_create
 from continuon_local.storage.app import create_app
 from continuon_local.storage.engine import Engine
+from continuon_local.storage.faults import faulty_app
 from continuon_local.storage.lifecycle import Sweeper
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class StorageService:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
-            create_app(engine),
+            faulty_app(create_app(engine), self._context.faults),
             http="httptools",
             ws="none",
             lifespan="off",
