@@ -22,17 +22,30 @@ os.environ.setdefault("GOOGLE_CLOUD_PROJECT", "demo-continuon")
 
 
 @contextmanager
-def local_services(*names: str, data_dir: Path | None = None) -> Iterator[dict[str, int]]:
+def local_services(
+    *names: str, data_dir: Path | None = None, faults: Path | None = None
+) -> Iterator[dict[str, int]]:
     """Run services of the local cloud in a process of their own; yield their ports by name."""
+    with service_process(*names, data_dir=data_dir, faults=faults) as (_, ports):
+        yield ports
+
+
+@contextmanager
+def service_process(
+    *names: str, data_dir: Path | None = None, faults: Path | None = None
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Run services of the local cloud; yield the process's id and their ports by name."""
     command = [sys.executable, "-m", "continuon_local.serve", *names]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
+    if faults is not None:
+        command += ["--faults", str(faults)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"{names} did not start: exit status {process.wait(10)}"
-        yield json.loads(line)["ports"]
+        yield process.pid, json.loads(line)["ports"]
     finally:
         process.terminate()
         process.wait(15)

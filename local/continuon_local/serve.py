@@ -2,13 +2,15 @@
 
 ``python -m continuon_local.serve firestore storage`` binds free ports, prints one JSON line
 ``{"ports": {"firestore": 40001, ...}}`` when everything is ready, and stops cleanly on SIGTERM or
-SIGINT. Tests use it to put a single service beside the unmodified Google client.
+SIGINT. A data folder that another instance uses is refused with exit status 1. Tests use this to
+put a single service beside the unmodified Google client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import json
 import signal
@@ -17,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.bridges import connect
+from continuon_local.errors import LocalCloudError
+from continuon_local.faults import read_faults
+from continuon_local.lock import DataFolderLock
 from continuon_local.service import ServiceContext
 
 if TYPE_CHECKING:
@@ -68,12 +73,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m continuon_local.serve", description=__doc__)
     parser.add_argument("services", nargs="+", choices=sorted(_FACTORIES))
     parser.add_argument("--data-dir", type=Path, default=None, help="keep data here")
+    parser.add_argument("--faults", type=Path, default=None, help="a fault plan, JSON")
     parser.add_argument("--port", type=int, default=0, help="port of the first service")
     parser.add_argument(
         "--functions-emulator", metavar="HOST:PORT", help="where Firestore's triggers go"
     )
     options = parser.parse_args(arguments)
+    try:
+        with contextlib.ExitStack() as held:
+            _run(options, held)
+    except LocalCloudError as error:
+        sys.exit(str(error))
+
+
+def _run(options: argparse.Namespace, held: contextlib.ExitStack) -> None:
     context = ServiceContext(data_dir=options.data_dir)
+    if options.data_dir is not None:
+        lock = DataFolderLock(options.data_dir)
+        lock.acquire()
+        held.callback(lock.release)
+    plan = read_faults(options.faults)
+    if plan is not None:
+        context.faults.replace(plan.seed, plan.service_rules)
     ports = [options.port, *[0] * (len(options.services) - 1)]
     extras = {"firestore": {"functions_emulator": options.functions_emulator}}
     services = [
