@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import jwt
 import pytest
 
 from devices import Device
@@ -160,3 +162,22 @@ def test_an_account_sees_what_it_uses(robot: Robot) -> None:
     assert body["uid"] == robot.owner.uid
     assert (body["quota"]["robots_used"], body["quota"]["episodes_used"]) == (1, 1)
     assert body["roles"] == ["user"]
+
+
+def test_an_account_whose_uid_no_document_can_carry_is_still_an_account(product: Product) -> None:
+    now = int(time.time())
+    project = product.cloud.env["GOOGLE_CLOUD_PROJECT"]
+    claims = {
+        "iss": f"https://securetoken.google.com/{project}",
+        "aud": project,
+        "sub": "tenant/ada",
+        "user_id": "tenant/ada",
+        "iat": now,
+        "exp": now + 60,
+        "auth_time": now,
+        "firebase": {"identities": {}, "sign_in_provider": "custom"},
+    }
+    account = Account(product, "tenant/ada", jwt.encode(claims, "", algorithm="none"))
+    me = account.call("GET", "/api/v1/auth/me")
+    assert (me.status_code, me.json()["plan"]) == (200, "free")
+    assert account.claim(Device("robot-of-slash")).status_code == 201

@@ -57,6 +57,9 @@ class FleetStore:
 
     async def user(self, uid: str) -> UserRecord:
         """Return an account's record; one that was never written has the defaults."""
+        if "/" in uid:
+            # An administrator may choose such a uid; no document can be named after it.
+            return UserRecord()
         reference = self._documents.collection(_USERS).document(uid)
         with firestore_errors():
             snapshot = await reference.get(**RPC)
