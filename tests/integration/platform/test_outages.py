@@ -77,12 +77,13 @@ def _environment(services: dict[str, ServiceProcess], key_file: str) -> dict[str
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Stage]:
     data_dir = tmp_path_factory.mktemp("outages")
     names = ("firestore", "storage", "pubsub")
-    services = {name: ServiceProcess(name, data_dir) for name in names}
+    # A data folder belongs to one process.
+    services = {name: ServiceProcess(name, data_dir / name) for name in names}
     with contextlib.ExitStack() as running:
         for service in services.values():
             service.start()
             running.callback(service.stop)
-        environment = _environment(services, str(data_dir / "service-account.json"))
+        environment = _environment(services, str(data_dir / "storage" / "service-account.json"))
         documents = running.enter_context(_prepared(environment))
         urls = [
             running.enter_context(function_process("rlds", target, kind, environment))
