@@ -151,8 +151,8 @@ async def ingest_episode(
         snapshot=snapshot,
     )
     if isinstance(lease, leases.InProgress):
-        # A verdict that is written is final; only its message is still on the way.
-        return Verdict(record, None) if record.is_settled else Busy(lease.until)
+        # Even with a verdict: its worker may die before the message, so the event must come again.
+        return Busy(lease.until)
     if isinstance(lease, leases.Completed):
         return Verdict(record, None)
     crash_point("ingest.leased")
