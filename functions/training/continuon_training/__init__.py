@@ -1,0 +1,1 @@
+"""Training: from validated episodes to a job that runs somewhere and reports back."""
