@@ -19,14 +19,23 @@ from continuon_cloud.queue.backoff import backoff_s
 from continuon_cloud.transport import seconds_until_retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
     from typing import Any
 
     from continuon.contracts.episodes import DownloadFile
     from continuon_cloud.client import ContinuonClient
 
-__all__ = ["DownloadedEpisode", "download_episode", "safe_target"]
+    Renew = Callable[[], Awaitable[Sequence[DownloadFile]]]
+    """Asks for the same files again, with URLs that work for some more minutes."""
+
+__all__ = [
+    "DownloadedEpisode",
+    "content_sha256",
+    "download_episode",
+    "download_files",
+    "safe_target",
+]
 
 MAX_ATTEMPTS: Final = 6
 """Breaks in a row, without a byte in between, before a download gives up."""
@@ -100,15 +109,39 @@ async def download_episode(
         ApiProblem: The service refused.
         UnreachableError: The network failed too often.
     """
+
+    async def renew() -> Sequence[DownloadFile]:
+        return (await client.download_urls(episode_id)).files
+
     granted = await client.download_urls(episode_id)
-    targets = [safe_target(folder, file.path) for file in granted.files]
-    for file, target in zip(granted.files, targets, strict=True):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        await _Download(client, episode_id, file, target, on_progress).run()
+    targets = await download_files(
+        client.http, granted.files, folder, renew=renew, on_progress=on_progress
+    )
     report = await _report(client, episode_id)
     verified = await asyncio.to_thread(_verify, report, granted.files, targets)
     size_bytes = sum(file.size_bytes for file in granted.files)
     return DownloadedEpisode(episode_id, folder, tuple(targets), size_bytes, verified)
+
+
+async def download_files(
+    http: httpx.AsyncClient,
+    files: Sequence[DownloadFile],
+    folder: Path,
+    *,
+    renew: Renew,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> list[Path]:
+    """Download granted files into ``folder`` and return where they are, in the same order.
+
+    Raises:
+        DownloadError: A name is unsafe, or a file is not what was promised.
+        UnreachableError: The network failed too often.
+    """
+    targets = [safe_target(folder, file.path) for file in files]
+    for file, target in zip(files, targets, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        await _Download(http, file, target, renew, on_progress).run()
+    return targets
 
 
 class _TryAgainError(Exception):
@@ -124,14 +157,14 @@ class _Download:
 
     def __init__(
         self,
-        client: ContinuonClient,
-        episode_id: str,
+        http: httpx.AsyncClient,
         file: DownloadFile,
         target: Path,
+        ask_again: Renew,
         on_progress: Callable[[str, int, int], None] | None,
     ) -> None:
-        self._client = client
-        self._episode_id = episode_id
+        self._http = http
+        self._ask_again = ask_again
         self._file = file
         self._target = target
         # The name tells versions apart: a part of another version is not continued.
@@ -166,7 +199,7 @@ class _Download:
         headers = {"accept-encoding": "identity"}
         if have:
             headers["range"] = f"bytes={have}-"
-        async with self._client.http.stream("GET", self._file.url, headers=headers) as response:
+        async with self._http.stream("GET", self._file.url, headers=headers) as response:
             if response.status_code in _EXPIRED:
                 await self._renew()
                 return
@@ -210,8 +243,7 @@ class _Download:
             raise DownloadError(
                 f"the store refuses the URL of {self._file.path}", code="download.refused"
             )
-        granted = await self._client.download_urls(self._episode_id)
-        for file in granted.files:
+        for file in await self._ask_again():
             if file.path == self._file.path and file.size_bytes == self._file.size_bytes:
                 self._file = file
 
@@ -234,26 +266,39 @@ async def _report(client: ContinuonClient, episode_id: str) -> dict[str, Any]:
 def _verify(report: dict[str, Any], files: list[DownloadFile], targets: list[Path]) -> str:
     """Compare with the report's hash, which covers an object, or a folder's list of files."""
     expected = report.get("sha256")
-    members = [
-        (file, target) for file, target in zip(files, targets, strict=True) if file.path != _REPORT
-    ]
-    if not isinstance(expected, str) or not members:
+    count = sum(file.path != _REPORT for file in files)
+    is_folder = report.get("packaging") == "folder"
+    if not isinstance(expected, str) or not count or (count > 1 and not is_folder):
         return "size"
-    if report.get("packaging") != "folder":
-        if len(members) != 1:
-            return "size"
-        actual = _sha256(members[0][1])
-    else:
-        lines = [
-            f"{_sha256(target)}  {file.size_bytes}  {file.path}\n"
-            for file, target in sorted(members, key=lambda member: member[0].path)
-        ]
-        actual = hashlib.sha256("".join(lines).encode()).hexdigest()
-    if actual != expected:
+    if content_sha256(files, targets, is_folder=is_folder) != expected:
         raise DownloadError(
             "the files are not those of the report (SHA-256 differs)", code="download.corrupt"
         )
     return "sha256"
+
+
+def content_sha256(
+    files: Sequence[DownloadFile], targets: Sequence[Path], *, is_folder: bool
+) -> str:
+    """Return an episode's SHA-256: of its one object, or of its folder's list of files.
+
+    The report that lies beside an episode is not part of it.
+
+    Args:
+        files: As the service granted them.
+        targets: Where they are, in the same order.
+        is_folder: Whether the episode is a folder of files.
+    """
+    members = [
+        (file, target) for file, target in zip(files, targets, strict=True) if file.path != _REPORT
+    ]
+    if not is_folder:
+        return _sha256(members[0][1])
+    lines = [
+        f"{_sha256(target)}  {file.size_bytes}  {file.path}\n"
+        for file, target in sorted(members, key=lambda member: member[0].path)
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

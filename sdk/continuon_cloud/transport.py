@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from continuon_cloud.accounts import Accounts
     from continuon_cloud.identity import RobotIdentity
 
-__all__ = ["Prover", "RobotProver", "Transport", "new_http", "seconds_until_retry", "user_prover"]
+__all__ = [
+    "Prover",
+    "RobotProver",
+    "Transport",
+    "new_http",
+    "seconds_until_retry",
+    "token_prover",
+    "user_prover",
+]
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Every request: ten seconds to connect, thirty without a byte. A cold start takes a few."""
@@ -117,6 +125,17 @@ def user_prover(accounts: Accounts) -> Prover:
     return prove
 
 
+def token_prover(token: str) -> Prover:
+    """Prove by a bearer token that does not change, such as a training job's."""
+
+    async def prove(
+        _method: str, _target: str, _body: bytes, _headers: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        return {"authorization": f"Bearer {token}"}
+
+    return prove
+
+
 class Transport:
     """Sends API requests for one principal."""
 
@@ -132,11 +151,19 @@ class Transport:
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send one request and return the decoded JSON answer (None for 204).
 
         Reads are tried up to three times when the service is out of reach or asks for patience;
         anything that changes something is sent once, and its caller decides.
+
+        Args:
+            method: Of HTTP.
+            path: Below the cloud's address.
+            query: Parameters; those that are None are left out.
+            body: Sent as JSON.
+            headers: Added to the request's own, such as ``idempotency-key``.
 
         Raises:
             ApiProblem: The service refused.
@@ -145,7 +172,7 @@ class Transport:
         attempts = _GET_ATTEMPTS if method == "GET" else 1
         for attempt in range(1, attempts + 1):
             try:
-                return await self._with_the_right_time(method, path, query, body)
+                return await self._with_the_right_time(method, path, query, body, headers or {})
             except (ApiProblem, UnreachableError) as error:
                 delay = _retry_delay(error, attempt)
                 if attempt == attempts or delay is None:
@@ -159,13 +186,14 @@ class Transport:
         path: str,
         query: Mapping[str, str | int | None] | None,
         body: Any,
+        headers: Mapping[str, str],
     ) -> Any:
         try:
-            return await self._once(method, path, query, body)
+            return await self._once(method, path, query, body, headers)
         except ApiProblem as error:
             if not (isinstance(self._prove, RobotProver) and self._prove.learn(error)):
                 raise
-        return await self._once(method, path, query, body)
+        return await self._once(method, path, query, body, headers)
 
     async def _once(
         self,
@@ -173,10 +201,11 @@ class Transport:
         path: str,
         query: Mapping[str, str | int | None] | None,
         body: Any,
+        extra: Mapping[str, str],
     ) -> Any:
         params = {name: value for name, value in (query or {}).items() if value is not None}
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = {"accept": "application/json"}
+        headers = {"accept": "application/json", **extra}
         if content:
             headers["content-type"] = "application/json"
         request = self._http.build_request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,11 +11,11 @@ from continuon.rlds import SourceError, validate_path
 from continuon_cloud.dataset.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from continuon.rlds import Report
 
-__all__ = ["EpisodeEntry", "catalogue", "find_episodes"]
+__all__ = ["EpisodeEntry", "catalogue", "find_episodes", "named_catalogue"]
 
 MAX_SEARCH_DEPTH: Final = 8
 """Folders below a source: deeper is a wrong path, such as a whole home folder."""
@@ -81,6 +81,26 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _below(Path(entry.path), depth - 1)
         elif name.endswith(_ARCHIVES) or (name.endswith(".json") and name not in _NOT_EPISODES):
             yield Path(entry.path)
+
+
+def named_catalogue(folders: Mapping[str, Path]) -> tuple[EpisodeEntry, ...]:
+    """Judge the one episode in each folder and return them under the given ids, sorted.
+
+    A recording may name itself otherwise, or not at all: the cloud's id is the one that counts.
+
+    Raises:
+        DatasetError: As `catalogue`; also when a folder holds none or several.
+    """
+    entries = []
+    for episode_id in sorted(folders):
+        paths = list(find_episodes(folders[episode_id]))
+        if len(paths) != 1:
+            message = f"{folders[episode_id]} holds {len(paths)} episodes instead of one"
+            raise DatasetError(message, code="dataset.missing")
+        entries.append(replace(_judge(paths[0]), episode_id=episode_id))
+    if not entries:
+        raise DatasetError("there is no episode", code="dataset.empty")
+    return tuple(entries)
 
 
 def catalogue(sources: Iterable[Path]) -> tuple[EpisodeEntry, ...]:

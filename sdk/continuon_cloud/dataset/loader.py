@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from continuon.rlds import EpisodeError, iter_steps
-from continuon_cloud.dataset.catalogue import EpisodeEntry, catalogue
+from continuon_cloud.dataset.catalogue import EpisodeEntry, catalogue, named_catalogue
 from continuon_cloud.dataset.errors import DatasetError
 from continuon_cloud.dataset.fields import numbers_at
 from continuon_cloud.dataset.split import Split, episode_set_digest, split_of
@@ -197,7 +198,7 @@ class EpisodeDataset:
 
 
 def load_episodes(
-    sources: Iterable[str | Path],
+    sources: Iterable[str | Path] | Mapping[str, Path],
     *,
     fields: Sequence[str] = DEFAULT_FIELDS,
     action: str = ACTION_FIELD,
@@ -215,7 +216,8 @@ def load_episodes(
 
     Args:
         sources: Folders, archives or JSON documents; folders of these; what
-            ``continuon episode download`` wrote.
+            ``continuon episode download`` wrote. A mapping gives episodes their ids: each of its
+            folders holds one.
         fields: Dotted paths of the observation, in the order of its numbers.
         action: Dotted path of the action.
         batch_steps: Steps in a batch.
@@ -234,7 +236,10 @@ def load_episodes(
             "float32 or float64",
             code="dataset.options",
         )
-    episodes = catalogue([Path(source) for source in sources])
+    if isinstance(sources, Mapping):
+        episodes = named_catalogue(sources)
+    else:
+        episodes = catalogue([Path(source) for source in sources])
     first = next(_steps(episodes[0]))
     where = f"step 0 of {episodes[0].episode_id}"
     return EpisodeDataset(
