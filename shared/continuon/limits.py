@@ -63,6 +63,30 @@ outlives it can only belong to a dead one."""
 IDEMPOTENCY_TTL_S: Final = 24 * 3600
 """How long an ``Idempotency-Key`` is remembered."""
 
+# --- Models -------------------------------------------------------------------------------------
+
+MODEL_MAX_BYTES: Final = 2 * 1024**3
+"""One artifact: the completion check reads it whole to prove its SHA-256, and Hosting gives a
+request 60 s, in which a function reads this much at 36 MB/s."""
+
+MODEL_MAX_EPISODES: Final = 10_000
+"""Episodes in one version's lineage: one index entry each, of 40,000 that a document may have."""
+
+MODEL_MAX_LINEAGE_BYTES: Final = 700 * 1024
+"""Their ids together: they share a document of at most 1 MiB with everything else."""
+
+MODEL_MAX_METRICS: Final = 100
+"""Named numbers of one version."""
+
+MODEL_MAX_REQUIREMENTS: Final = 50
+"""Named requirements of one version."""
+
+MODEL_MAX_NOTES_CHARS: Final = 20_000
+"""Release notes: pages, not a book."""
+
+MODEL_MAX_REASON: Final = 500
+"""Why an alias was moved, in characters."""
+
 # --- Episodes (see the validator) ---------------------------------------------------------------
 
 MAX_STEPS: Final = 1_000_000
