@@ -9,6 +9,7 @@ from conformance import (
     firestore_queries,
     firestore_query_requests,
     firestore_reads,
+    firestore_rules,
     firestore_transactions,
     firestore_transforms,
     firestore_values,
@@ -30,6 +31,7 @@ AREAS = [
     *firestore_aggregations.AREAS,
     *firestore_transactions.AREAS,
     *firestore_listen.AREAS,
+    *firestore_rules.AREAS,
     *pubsub_resources.AREAS,
     *pubsub_messages.AREAS,
 ]

@@ -45,8 +45,10 @@ def _firestore(area: Area, address: str) -> dict[str, Any]:
             project=PROJECT, database=area.name, credentials=_credentials()
         )
     if area.seed is not None:
-        area.seed(FirestoreGround(client, "seed"))
-    answers = {name: area.answer(name, FirestoreGround(client, name)) for name in area.cases}
+        area.seed(FirestoreGround(client, "seed", address))
+    answers = {
+        name: area.answer(name, FirestoreGround(client, name, address)) for name in area.cases
+    }
     client.close()
     return answers
 

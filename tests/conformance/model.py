@@ -31,10 +31,17 @@ class _Administrator:
 
 @dataclass(frozen=True)
 class FirestoreGround:
-    """Where a Firestore case plays: a client on the area's own database, the case's own names."""
+    """Where a Firestore case plays: a client on the area's own database, the case's own names.
+
+    Attributes:
+        client: An administrator's.
+        case: The name of the case.
+        address: ``host:port`` of the Firestore, for cases that need other callers.
+    """
 
     client: Client
     case: str
+    address: str
 
     @property
     def docs(self) -> CollectionReference:

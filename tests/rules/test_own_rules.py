@@ -1,118 +1,71 @@
+"""The project's own rules, call by call; `make conformance` puts the same calls to Google's."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from google.api_core.exceptions import PermissionDenied
-from google.cloud.firestore import FieldFilter
+
+import own_rules
+from own_rules import ALLOWED, CALLERS, COLLECTIONS, READS, WRITES, client_of, run
+from rules_project import RulesProject
 
 if TYPE_CHECKING:
     from conftest import LocalCloudProcess
 
-CLOSED = [
-    "audit_log",
-    "provisioned_devices",
-    "nonces",
-    "training_jobs",
-    "models",
-    "ota_bundles",
-    "remote_sessions",
-]
-OPEN_BY_OWNER = ["robots", "rlds_episodes"]
+
+def _is_allowed(client: Any, collection: str, call: str) -> bool:
+    try:
+        run(client, collection, call)
+    except PermissionDenied:
+        return False
+    return True
 
 
-def _owned_by(collection: Any, uid: str) -> Any:
-    return collection.where(filter=FieldFilter("owner_id", "==", uid))
+@pytest.fixture(scope="module")
+def clients(own: Any) -> dict[str, Any]:
+    return {caller: client_of(own, caller) for caller in CALLERS}
 
 
-def test_a_person_reads_their_own_account_and_no_other(own: Any) -> None:
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_exactly_what_the_table_names_may_be_read(
+    clients: dict[str, Any], collection: str, caller: str
+) -> None:
+    allowed = {call for call in READS if _is_allowed(clients[caller], collection, call)}
+    assert allowed == {call for call in READS if (collection, caller, call) in ALLOWED}
+
+
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_nobody_writes_and_nothing_changes(
+    own: Any, clients: dict[str, Any], collection: str
+) -> None:
+    before = {found.id: found.to_dict() for found in own.admin.collection(collection).get()}
+    for caller in CALLERS:
+        for call in WRITES:
+            assert not _is_allowed(clients[caller], collection, call)
+    after = {found.id: found.to_dict() for found in own.admin.collection(collection).get()}
+    assert after == before
+    assert before[own_rules.OWNER] == {"owner_id": own_rules.OWNER}
+
+
+def test_a_person_who_signed_up_reads_their_own_account_and_robots(own: Any) -> None:
     uid, token = own.sign_up()
     own.admin.document(f"users/{uid}").set({"plan": "free"})
-    own.admin.document("users/other").set({"plan": "free"})
+    own.admin.document(f"robots/{uid}").set({"owner_id": uid})
     person = own.client(token)
     assert person.document(f"users/{uid}").get().to_dict() == {"plan": "free"}
-    with pytest.raises(PermissionDenied):
-        person.document("users/other").get()
-    with pytest.raises(PermissionDenied):
-        person.collection("users").get()
-    with pytest.raises(PermissionDenied):
-        own.client(None).document(f"users/{uid}").get()
-
-
-@pytest.mark.parametrize("collection", OPEN_BY_OWNER)
-def test_an_owner_reads_what_is_theirs(own: Any, collection: str) -> None:
-    uid, token = own.sign_up()
-    _, strangers_token = own.sign_up()
-    own.admin.document(f"{collection}/{uid}").set({"owner_id": uid})
-    own.admin.document(f"{collection}/of-another").set({"owner_id": "another"})
-    person, stranger = own.client(token), own.client(strangers_token)
-    assert person.document(f"{collection}/{uid}").get().exists
-    found = _owned_by(person.collection(collection), uid).get()
-    assert [document.id for document in found] == [uid]
-    assert _owned_by(person.collection(collection), uid).count().get()[0][0].value == 1
-    for refused in (
-        stranger.document(f"{collection}/{uid}").get,
-        own.client(None).document(f"{collection}/{uid}").get,
-        person.document(f"{collection}/of-another").get,
-        person.document(f"{collection}/missing").get,
-        person.collection(collection).get,
-        person.collection(collection).count().get,
-        _owned_by(stranger.collection(collection), uid).get,
-        _owned_by(person.collection_group(collection), uid).get,
-        person.collection(f"{collection}/{uid}/commands").get,
-    ):
+    assert person.document(f"robots/{uid}").get().exists
+    for refused in (f"users/{own_rules.OWNER}", f"robots/{own_rules.OWNER}"):
         with pytest.raises(PermissionDenied):
-            refused()
-
-
-def test_the_registry_can_be_looked_up_and_not_dumped(own: Any) -> None:
-    own.admin.document("rcan_registry/d1").set({"name": "arm"})
-    nobody = own.client(None)
-    assert nobody.document("rcan_registry/d1").get().to_dict() == {"name": "arm"}
-    with pytest.raises(PermissionDenied):
-        nobody.collection("rcan_registry").limit(1).get()
-
-
-@pytest.mark.parametrize("collection", CLOSED)
-def test_everything_else_is_closed(own: Any, collection: str) -> None:
-    uid, token = own.sign_up()
-    own.admin.document(f"{collection}/{uid}").set({"owner_id": uid})
-    person = own.client(token)
-    for refused in (
-        person.document(f"{collection}/{uid}").get,
-        person.collection(collection).get,
-        _owned_by(person.collection(collection), uid).get,
-    ):
-        with pytest.raises(PermissionDenied):
-            refused()
-
-
-@pytest.mark.parametrize("collection", ["users", "rcan_registry", *OPEN_BY_OWNER, *CLOSED])
-def test_nobody_writes_and_nothing_changes(own: Any, collection: str) -> None:
-    uid, token = own.sign_up()
-    own.admin.document(f"{collection}/{uid}").set({"owner_id": uid})
-    for client in (own.client(token), own.client(None)):
-        document = client.document(f"{collection}/{uid}")
-        batch = client.batch()
-        batch.set(document, {"owner_id": "thief"})
-        for refused in (
-            lambda document=document: document.set({"owner_id": "thief"}),
-            lambda document=document: document.update({"owner_id": "thief"}),
-            document.delete,
-            lambda client=client: client.document(f"{collection}/new-{uid}").create({}),
-            batch.commit,
-        ):
-            with pytest.raises(PermissionDenied):
-                refused()
-    assert own.admin.document(f"{collection}/{uid}").get().to_dict() == {"owner_id": uid}
-    assert not own.admin.document(f"{collection}/new-{uid}").get().exists
+            person.document(refused).get()
 
 
 def test_the_whole_cloud_enforces_the_rules_that_firebase_json_names(
     local_cloud: LocalCloudProcess,
 ) -> None:
-    import httpx  # noqa: PLC0415 - the client above talks to another service
-
     base = f"http://{local_cloud.env['FIRESTORE_EMULATOR_HOST']}/v1/projects/demo-continuon"
     documents = f"{base}/databases/(default)/documents"
     owner = {"authorization": "Bearer owner"}
@@ -120,3 +73,44 @@ def test_the_whole_cloud_enforces_the_rules_that_firebase_json_names(
         httpx.patch(f"{documents}/{path}", json={}, headers=owner).raise_for_status()
     assert httpx.get(f"{documents}/rcan_registry/d1").status_code == 200
     assert httpx.get(f"{documents}/robots/r1").status_code == 403
+
+
+def _store(url: str, content: str, headers: dict[str, str]) -> httpx.Response:
+    """Upload as Firebase's SDK does."""
+    parts = (
+        "--x\r\nContent-Type: application/json\r\n\r\n{}\r\n"
+        f"--x\r\nContent-Type: text/plain\r\n\r\n{content}\r\n--x--"
+    )
+    multipart = {
+        "x-goog-upload-protocol": "multipart",
+        "content-type": "multipart/related; boundary=x",
+    }
+    return httpx.post(url, content=parts.encode(), headers={**multipart, **headers})
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_firebase_storage_is_closed_to_everybody(
+    local_cloud: LocalCloudProcess, caller: str
+) -> None:
+    base = local_cloud.env["STORAGE_EMULATOR_HOST"]
+    owner = {"authorization": "Bearer owner"}
+    httpx.post(f"{base}/storage/v1/b", json={"name": own_rules.BUCKET}, headers=owner)
+    objects = f"{base}/v0/b/{own_rules.BUCKET}/o"
+    there = f"{objects}/{own_rules.OWNER}%2Fa"
+    name = f"?name={own_rules.OWNER}%2Fa"
+    stored = _store(f"{objects}{name}", "x", owner)
+    assert stored.status_code == 200, stored.text
+    project = RulesProject(local_cloud.env["GOOGLE_CLOUD_PROJECT"], "unused")
+    token = own_rules.token_of(project, caller)
+    headers = {} if token is None else {"authorization": f"Firebase {token}"}
+    for answer in (
+        httpx.get(objects, headers=headers),
+        httpx.get(there, headers=headers),
+        httpx.get(f"{there}?alt=media", headers=headers),
+        _store(f"{objects}?name=new", "x", headers),
+        _store(f"{objects}{name}", "y", headers),
+        httpx.patch(there, json={"metadata": {"k": "v"}}, headers=headers),
+        httpx.delete(there, headers=headers),
+    ):
+        assert answer.status_code == 403, answer.text
+    assert httpx.get(f"{there}?alt=media", headers=owner).content == b"x"

@@ -63,7 +63,7 @@ class Replay:
 
 @pytest.fixture
 def replay(project: Any) -> Iterator[Replay]:
-    base_url = f"http://127.0.0.1:{project.firestore_port}"
+    base_url = f"http://{project.address}"
     with httpx.Client(base_url=base_url, timeout=10) as http:
         replay = Replay(project, http)
         replay.reset()
