@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt $(PACKAGES)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e 'shared[platform]' -e 'sdk[train]' -e local -e trainers/behaviour_cloning \
+		-e 'shared[platform,ota]' -e 'sdk[train,ota]' -e local -e trainers/behaviour_cloning \
 		--group dev
 	@touch $(READY)
 

@@ -1,0 +1,1 @@
+"""Over the air: bundles, their manifest, version rules, and the trust that signs them."""
