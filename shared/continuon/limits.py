@@ -185,3 +185,85 @@ PLANS: Final = {
     "fleet": PlanLimits(robots=10_000, episodes=100_000_000),
 }
 """By plan name. The smallest covers a lab; nothing here is a technical bound."""
+
+# --- Training -----------------------------------------------------------------------------------
+
+MAX_JOB_EPISODES: Final = 10_000
+"""Episodes of one job: their ids stay in its document, which ends at 1 MiB and 40,000 index
+entries, two for each id."""
+
+MAX_JOB_EPISODES_BYTES: Final = 600 * KIB
+"""Ids of a job's episodes together: what else a job's document holds needs the rest of 1 MiB."""
+
+MAX_HYPERPARAMS_BYTES: Final = 16 * KIB
+"""A job's hyperparameters as JSON: options of a program, not data."""
+
+MAX_JOB_ATTEMPTS: Final = 5
+"""How often a job is started before it fails: a fifth worker that dies is not bad luck."""
+
+MAX_DISPATCH_ATTEMPTS: Final = 5
+"""How often one start is tried before its message goes to the dead letters."""
+
+DEFAULT_JOB_TIMEOUT_S: Final = 3600
+"""How long a job may run from its first start, over all attempts, unless it says otherwise."""
+
+MAX_JOB_TIMEOUT_S: Final = 7 * 24 * 3600
+"""The longest a job may run: a week; longer trainings are split by their checkpoints."""
+
+MAX_JOB_QUEUED_S: Final = 7 * 24 * 3600
+"""How long a job waits for a worker before it fails: a laptop may be shut over a holiday week."""
+
+HEARTBEAT_S: Final = 15
+"""How often a trainer says that it lives: 4 document writes a minute for each running job."""
+
+JOB_LEASE_S: Final = 60
+"""How long a job stays with a worker that is not heard of: four missed heartbeats."""
+
+JOB_START_S: Final = 300
+"""How long a started trainer may take until it is first heard of: images are pulled and libraries
+loaded. Waiting for a machine is not counted."""
+
+DISPATCH_LEASE_S: Final = 120
+"""How long one dispatcher owns a start: its function is stopped after 60 s, see functions.yaml."""
+
+REDISPATCH_S: Final = 180
+"""After how long a queued job's message counts as lost: longer than a dispatch lease, so that a
+dispatcher that is merely slow is not raced."""
+
+JOB_CLEANUP_GRACE_S: Final = 120
+"""How long a trainer may take to end by itself after it reported its end; then it is stopped."""
+
+JOB_TOKEN_GRACE_S: Final = 24 * 3600
+"""How long after a job's end its token still gets the answer "stop"; it is good for nothing
+else. A worker that slept that long learns nothing more."""
+
+MAX_ARTIFACT_BYTES: Final = 100 * GIB
+"""Of one stored checkpoint or model."""
+
+VERIFY_ARTIFACT_BYTES: Final = 256 * MIB
+"""Up to this size the SHA-256 of a stored artifact is computed when a callback names it: about
+0.3 s of one request. Above, its size is compared, and registration reads it once anyway."""
+
+MAX_METRICS_PER_CALLBACK: Final = 64
+"""Numbers in one callback or one row of metrics."""
+
+MAX_METRIC_ROWS_PER_REQUEST: Final = 500
+"""Rows in one request: with 64 numbers each they stay under half a document."""
+
+MAX_METRIC_ROWS: Final = 100_000
+"""Rows of one job: a plot has about a thousand points across."""
+
+MAX_LOG_CHUNK_BYTES: Final = 64 * KIB
+"""Of one chunk of a trainer's log."""
+
+MAX_LOG_BYTES: Final = 16 * MIB
+"""Of one job's log. A trainer that says more keeps a file of its own."""
+
+MAX_JOB_ERROR_CHARS: Final = 4_000
+"""Of a trainer's error message: a traceback's end."""
+
+DEFAULT_MONTHLY_BUDGET_USD: Final = 50.0
+"""What an account may spend on training in a month until its owner says otherwise, in dollars."""
+
+MAX_MONTHLY_BUDGET_USD: Final = 10_000.0
+"""The most an owner may allow themselves, in US dollars; a typing mistake costs no more."""
