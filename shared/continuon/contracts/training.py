@@ -1,4 +1,4 @@
-"""Training: jobs, what their owner sees of them, and what trainers and the cloud tell each other."""
+"""Training: jobs, what their owner sees of them, and what trainers and the cloud exchange."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ __all__ = [
     "MetricRow",
     "MetricsRequest",
     "MetricsResponse",
+    "ReleaseRequest",
+    "ReleaseResponse",
     "Resources",
     "SlowLoop",
     "SlowLoopUpdate",
@@ -323,6 +325,10 @@ class Assignment(Contract):
     timeout_s: int
     deadline: Timestamp
     heartbeat_s: int
+    sequence: int = Field(
+        default=0,
+        description="Of the last callback applied in this attempt; a restarted trainer goes on.",
+    )
     checkpoint: AssignedCheckpoint | None = None
 
 
@@ -442,6 +448,20 @@ class HeartbeatResponse(Contract):
     stop: bool = False
     stop_reason: StopReason | None = None
     lease_expires_at: Timestamp | None = None
+
+
+class ReleaseRequest(Contract):
+    """Give the job back: the worker shuts down, or its trainer was killed."""
+
+    attempt: Attempt
+    reason: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class ReleaseResponse(Contract):
+    """Whether the job went back; not when it ended or went to another worker before."""
+
+    released: bool
+    status: JobStatus
 
 
 class MetricRow(Contract):
