@@ -267,3 +267,41 @@ DEFAULT_MONTHLY_BUDGET_USD: Final = 50.0
 
 MAX_MONTHLY_BUDGET_USD: Final = 10_000.0
 """The most an owner may allow themselves, in US dollars; a typing mistake costs no more."""
+
+# --- Over the air -------------------------------------------------------------------------------
+
+OTA_LEASE_S: Final = 3600
+"""How long a robot that says nothing keeps its place in a disruption budget, in seconds: the
+download of a bundle over a slow link takes less between two reports."""
+
+OTA_MAX_ATTEMPT_S: Final = 4 * 3600
+"""How long reports can extend one attempt, in seconds: a robot that downloads for ever must not
+keep others waiting."""
+
+OTA_MAX_FAILURES: Final = 3
+"""Failed installations in a row after which a robot rests."""
+
+OTA_REST_S: Final = 24 * 3600
+"""How long a robot rests after that, in seconds: its owner has a day to look at it."""
+
+OTA_CHECK_INTERVAL_S: Final = 900
+"""When a robot that is up to date asks again, in seconds: a halt reaches it within this time."""
+
+OTA_BUSY_RETRY_S: Final = 300
+"""When a robot whose own state is in the way asks again, in seconds."""
+
+OTA_MAX_RETRY_S: Final = 6 * 3600
+"""The longest wait that a robot is told, in seconds: a window may be changed meanwhile."""
+
+OTA_SPACE_FACTOR: Final = 2.0
+"""Free bytes that a robot needs, as a multiple of the archive: the archive, and what is in it."""
+
+MAX_OTA_SOAK_S: Final = 30 * 24 * 3600
+"""Of one stage of a rollout, in seconds: a month. Longer is a forgotten rollout."""
+
+MAX_OTA_TASK_TRIALS: Final = 10**9
+"""Tasks that one robot may report for one bundle: one a second for thirty years."""
+
+OTA_BUDGET_PROBES: Final = 8
+"""Places of a disruption budget that one check looks at, in documents read. A budget up to this
+size is used to its last place; of a larger one a full look would cost more than asking again."""
