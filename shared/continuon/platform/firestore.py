@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from google.api_core import exceptions
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.cloud import firestore
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
+from grpc import aio
 
 from continuon.errors import UnavailableError
+from continuon.platform.channels import RECONNECT_SOON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from google.cloud.firestore import DocumentSnapshot
 
@@ -60,10 +63,35 @@ _TRANSIENT = (
 )
 
 
+class _Transport(FirestoreGrpcAsyncIOTransport):
+    """The client's own transport on a channel that reconnects soon."""
+
+    @classmethod
+    def create_channel(  # type: ignore[override]  # the caller passes two keywords and no more
+        cls, host: str, *, credentials: Any, options: Iterable[tuple[str, Any]]
+    ) -> aio.Channel:
+        """Open a channel with the client's options and ours."""
+        channel: aio.Channel = super().create_channel(
+            host, credentials=credentials, options=[*options, *RECONNECT_SOON]
+        )
+        return channel
+
+
+class _Client(firestore.AsyncClient):
+    """The asynchronous client; upstream lets nobody choose the options of its channel."""
+
+    def _firestore_api_helper(self, _transport: Any, client_class: Any, client_module: Any) -> Any:
+        return super()._firestore_api_helper(_Transport, client_class, client_module)
+
+    def _emulator_channel(self, _transport: Any) -> aio.Channel:
+        options = [("grpc.max_receive_message_length", -1), *RECONNECT_SOON]
+        return aio.insecure_channel(self._target, options=options)
+
+
 @cache
 def firestore_client() -> firestore.AsyncClient:
     """Return this process's client; the channel binds to the loop of its first call."""
-    return firestore.AsyncClient(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
+    return _Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT"))
 
 
 @contextmanager
@@ -72,7 +100,4 @@ def firestore_errors() -> Iterator[None]:
     try:
         yield
     except _TRANSIENT as error:
-        # A channel that could not connect waits longer and longer, up to two minutes, before it
-        # tries again. The next request gets a new one, which tries at once.
-        firestore_client.cache_clear()
         raise UnavailableError("Firestore") from error

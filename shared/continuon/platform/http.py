@@ -76,7 +76,10 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
 
 async def _on_unavailable(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UnavailableError)  # noqa: S101 - registered for this type only
-    _LOGGER.warning("service unavailable", extra={"fields": {"service": error.service}})
+    # The class only: what a client library puts into its text is not ours to log.
+    cause = type(error.__cause__).__name__ if error.__cause__ else None
+    fields = {"service": error.service, "cause": cause}
+    _LOGGER.warning("service unavailable", extra={"fields": fields})
     headers = {"Retry-After": str(error.retry_after_s)}
     return problem_response(SERVICE_UNAVAILABLE, f"{error}.", headers=headers)
 

@@ -13,6 +13,7 @@ from google.pubsub_v1 import PublisherAsyncClient, PubsubMessage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
 from continuon.errors import UnavailableError
+from continuon.platform.channels import RECONNECT_SOON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +40,12 @@ def _publisher() -> PublisherAsyncClient:
         # publisher does, and that one answers on threads of its own.
         from grpc import aio  # noqa: PLC0415 - not needed in production
 
-        transport = PublisherGrpcAsyncIOTransport(channel=aio.insecure_channel(host))
+        channel = aio.insecure_channel(host, options=RECONNECT_SOON)
+        transport = PublisherGrpcAsyncIOTransport(channel=channel)
         return PublisherAsyncClient(transport=transport, client_options=ClientOptions())
-    return PublisherAsyncClient()
+    host = PublisherGrpcAsyncIOTransport.DEFAULT_HOST
+    channel = PublisherGrpcAsyncIOTransport.create_channel(host, options=RECONNECT_SOON)
+    return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
 
 
 async def publish(topic: str, data: bytes, attributes: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 PROJECT = "demo-continuon"
 _DEVICE = Device("robot-in-the-dark")
 _PATH = "/api/rlds/signed-url"
-_PATIENCE_S = 15.0
+_PATIENCE_S = 30.0
 """A robot's client waits longer than this, in seconds, for an answer."""
 
 
@@ -141,7 +141,7 @@ def test_without_firestore_the_client_waits_and_the_event_is_retried(stage: _Sta
         assert time.monotonic() - began < _PATIENCE_S
     assert _eventually(stage, grant)
     assert stage.status("ep_dark_documents") == "validated"
-    assert stage.ask(episode_id="ep_dark_new").status_code == 200
+    assert _answered(stage, episode_id="ep_dark_new")
 
 
 def test_without_storage_a_renewal_waits_and_the_event_is_retried(stage: _Stage) -> None:
@@ -167,9 +167,21 @@ def test_without_pubsub_the_verdict_stands_and_its_message_follows(stage: _Stage
     assert document.get("announced") is True
 
 
+def _answered(stage: _Stage, **request: Any) -> bool:
+    """Ask as a client does: a 503 says when to come back, and coming back helps."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        answer = stage.ask(**request)
+        if answer.status_code == 200:
+            return True
+        _is_told_to_come_back(answer)
+        time.sleep(0.2)
+    return False
+
+
 def _eventually(stage: _Stage, grant: dict[str, Any]) -> bool:
     """Deliver as Eventarc does, until it is acknowledged."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if stage.deliver(grant) < 300:
             return True
