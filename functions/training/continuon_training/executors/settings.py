@@ -1,0 +1,44 @@
+"""Settings of the back ends: where each is and what it starts there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from continuon.platform.settings import PlatformSettings
+
+__all__ = ["ExecutorSettings", "executor_settings"]
+
+
+def _default_directory() -> Path:
+    # By user, because two people on one machine must not meet in it: it is private (0700).
+    return Path(tempfile.gettempdir()) / f"continuon-work-{os.getuid()}"
+
+
+class ExecutorSettings(PlatformSettings):
+    """One object for all back ends, because one process may use several.
+
+    Attributes:
+        continuon_subprocess_dir: Where the subprocess back end keeps its works. All functions of
+            one machine must name the same one: it is how they find each other's works.
+        continuon_subprocess_slots: How many trainers run at once; later ones wait their turn.
+        continuon_subprocess_command: The trainer where a job names none, split as a shell does.
+        continuon_subprocess_grace_s: Seconds between SIGTERM and SIGKILL.
+        continuon_subprocess_log_bytes: How much output is kept of one work, besides its end.
+    """
+
+    continuon_subprocess_dir: Path = Field(default_factory=_default_directory)
+    continuon_subprocess_slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    continuon_subprocess_command: str = "python -m behaviour_cloning --job"
+    continuon_subprocess_grace_s: float = Field(default=10.0, ge=0, le=600)
+    continuon_subprocess_log_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+
+
+@cache
+def executor_settings() -> ExecutorSettings:
+    """Return this process's settings, read at first use and not at import."""
+    return ExecutorSettings()
