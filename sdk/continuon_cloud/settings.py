@@ -11,7 +11,7 @@ import platformdirs
 
 from continuon_cloud.errors import SettingsError
 
-__all__ = ["DEFAULT_URL", "Settings"]
+__all__ = ["DEFAULT_URL", "Settings", "checked_url"]
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 """The hosting gateway of the local cloud."""
@@ -42,7 +42,7 @@ class Settings:
         """
         chosen_home = home or Path(os.environ.get("CONTINUON_HOME") or _default_home())
         return cls(
-            base_url=_checked_url(url or os.environ.get("CONTINUON_URL") or DEFAULT_URL),
+            base_url=checked_url(url or os.environ.get("CONTINUON_URL") or DEFAULT_URL),
             home=chosen_home.expanduser(),
             auth_emulator_host=os.environ.get("FIREBASE_AUTH_EMULATOR_HOST") or None,
         )
@@ -52,7 +52,12 @@ def _default_home() -> Path:
     return platformdirs.user_config_path("continuon")
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return the address of a cloud in one form: scheme and host, no path, no trailing slash.
+
+    Raises:
+        SettingsError: It is no such address.
+    """
     parts = urlsplit(url)
     clean = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not clean:
