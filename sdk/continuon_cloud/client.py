@@ -20,6 +20,7 @@ from continuon.contracts.episodes import (
 from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfile
 from continuon_cloud.accounts import Accounts
 from continuon_cloud.errors import UnreachableError
+from continuon_cloud.training.client import TrainingClient
 from continuon_cloud.transport import RobotProver, Transport, new_http, user_prover
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class ContinuonClient:
     Use it as an asynchronous context manager. Every method raises
     :class:`~continuon_cloud.errors.ApiProblem` when the service refuses and
     :class:`~continuon_cloud.errors.UnreachableError` when there is no answer.
+
+    Attributes:
+        training: The calls about training jobs.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class ContinuonClient:
         self.accounts = Accounts(settings, self.http)
         prove = RobotProver(robot) if robot else user_prover(self.accounts)
         self._transport = Transport(self.http, settings.base_url, prove)
+        self.training = TrainingClient(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
