@@ -20,6 +20,9 @@ FORBIDDEN = {
     "store": ("fastapi", "starlette", "functions_framework", ".api"),
     "ingest": ("fastapi", "starlette", "functions_framework", ".api"),
     "uploads": ("fastapi", "starlette", "functions_framework", ".api"),
+    "aliases": ("fastapi", "starlette", "functions_framework", ".api"),
+    "completion": ("fastapi", "starlette", "functions_framework", ".api"),
+    "registration": ("fastapi", "starlette", "functions_framework", ".api"),
 }
 """By module name: what it may not import. A leading dot means a module of its own codebase."""
 

@@ -33,6 +33,7 @@ APPLICATIONS = (
     "continuon_rlds.api.ingest",
     "continuon_rlds.api.episodes",
     "continuon_fleet.api",
+    "continuon_models.api",
 )
 """Modules whose ``app()`` is the application of one HTTP function."""
 
@@ -41,6 +42,7 @@ PROBLEM_MODULES = (
     "continuon.paging",
     "continuon.platform.problems",
     "continuon_fleet.errors",
+    "continuon_models.errors",
     "continuon_rlds.errors",
 )
 

@@ -6,10 +6,13 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from continuon.errors import FieldProblem, ProblemError, ProblemType
 from continuon.identifiers import EPISODE_ID
+
+if TYPE_CHECKING:
+    import re
 
 __all__ = ["PAGE_TOKEN_INVALID", "decode_cursor", "encode_cursor"]
 
@@ -27,8 +30,15 @@ def encode_cursor(moment: datetime, document_id: str) -> str:
     return base64.urlsafe_b64encode(position).decode().rstrip("=")
 
 
-def decode_cursor(token: str) -> tuple[datetime, str]:
+def decode_cursor(
+    token: str, document_id_form: re.Pattern[str] = EPISODE_ID
+) -> tuple[datetime, str]:
     """Read a token back.
+
+    Args:
+        token: As it was sent.
+        document_id_form: What every listed document's id looks like; another would be an invalid
+            reference further on.
 
     Raises:
         ProblemError: ``request.page_token_invalid``.
@@ -41,11 +51,10 @@ def decode_cursor(token: str) -> tuple[datetime, str]:
         position = at.astimezone(UTC) if at.tzinfo else None
     except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _refusal() from error
-    # Every listed document has such an id; another would be an invalid reference further on.
     if (
         position is None
         or not isinstance(document_id, str)
-        or not EPISODE_ID.fullmatch(document_id)
+        or not document_id_form.fullmatch(document_id)
     ):
         raise _refusal()
     return position, document_id

@@ -46,10 +46,10 @@ __all__ = [
     "VersionSummary",
 ]
 
-MODEL_ID = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-"""A model id: lower-case letters, digits and inner hyphens, at most 63, as in a host name."""
+MODEL_ID = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+"""A model id: lower-case letters, digits, dots, underscores and hyphens, at most 63."""
 
-ALIAS = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+ALIAS = r"^[a-z][a-z0-9._-]{0,62}$"
 """An alias: as a model id, but it begins with a letter, so that it is never a version number."""
 
 VERSION = r"^[1-9][0-9]{0,8}$"
@@ -57,7 +57,7 @@ VERSION = r"^[1-9][0-9]{0,8}$"
 
 _FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 _FORMAT = r"^[a-z0-9][a-z0-9.+-]{0,31}$"
-_METRIC_NAME = r"^[A-Za-z_][A-Za-z0-9_./-]{0,63}$"
+_METRIC_NAME = r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$"
 
 _ROUTE_WORDS = frozenset({"aliases", "upload", "versions"})
 
@@ -142,7 +142,7 @@ class CreateModelRequest(Contract):
     """Make a model, without a version yet."""
 
     model_id: ModelId
-    robot_model: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
+    robot_model: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
         description="The model of robot it is for, as in the robot's RURI."
     )
     name: DisplayName | None = Field(default=None, description="The model id when left out.")
