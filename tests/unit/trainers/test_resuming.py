@@ -14,7 +14,7 @@ import pytest
 from behaviour_cloning import checkpoint
 from behaviour_cloning.config import Config
 from behaviour_cloning.errors import TrainerError
-from behaviour_cloning.run import DEFAULT_NETWORK, train
+from behaviour_cloning.run import DEFAULT_NETWORK, Hooks, train
 from trainer_episodes import write_episodes
 
 ROOT = Path(__file__).parents[3]
@@ -93,7 +93,7 @@ def stopped(tmp_path: Path) -> Path:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train([tmp_path / "data"], tmp_path / "out", config=SHORT, on_step=stop)
+        train([tmp_path / "data"], tmp_path / "out", config=SHORT, hooks=Hooks(on_step=stop))
     return tmp_path
 
 
@@ -108,7 +108,7 @@ def test_resuming_begins_at_the_checkpoint_and_cuts_the_metrics(stopped: Path) -
         stopped / "out",
         config=SHORT,
         resume=True,
-        on_step=lambda step, _loss: seen.append(step),
+        hooks=Hooks(on_step=lambda step, _loss: seen.append(step)),
     )
 
     rows = (stopped / "out" / "metrics.jsonl").read_text().splitlines()

@@ -13,21 +13,27 @@ from rich.progress import Progress
 
 from behaviour_cloning.config import Config, read_config
 from behaviour_cloning.errors import TrainerError
-from behaviour_cloning.run import DEFAULT_NETWORK, Outcome, train
+from behaviour_cloning.run import DEFAULT_NETWORK, Hooks, Outcome, train
 from continuon_cloud.errors import ClientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from behaviour_cloning.network import NetworkFactory
+    from continuon_cloud.training import TrainerJob
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the trainer and return the exit status: 0 done, 1 refused or failed, 2 wrong usage."""
-    options = _parser().parse_args(arguments)
+    """Run the trainer and return the exit status: 0 done, 1 refused or failed, 2 wrong usage.
+
+    As a job, the exit status is that of contract 1; see docs/trainers.md.
+    """
+    options = _options(arguments)
+    if options.job:
+        return _run_job(options)
     console = Console(stderr=True, highlight=False)
     try:
         outcome = _run(options, console)
@@ -43,6 +49,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    by_hand = ("episodes", "out", "config", "resume")
+    if options.job and any(getattr(options, name) for name in by_hand):
+        parser.error("--job takes everything from the cloud; only --network goes with it")
+    if not options.job and not (options.episodes and options.out):
+        parser.error("give --episodes and --out, or --job")
+    return options
+
+
+def _run_job(options: argparse.Namespace) -> int:
+    # Imported here: a training by hand needs no HTTP client.
+    from behaviour_cloning.job import run_job  # noqa: PLC0415
+    from continuon_cloud.training import run_trainer  # noqa: PLC0415
+
+    def work(job: TrainerJob) -> None:
+        run_job(job, factory=_factory(options.network), network_name=options.network)
+
+    return run_trainer(work)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m behaviour_cloning",
@@ -52,11 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes",
         nargs="+",
         type=Path,
-        required=True,
         metavar="PATH",
         help="episodes: folders, archives, documents, or folders of these",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="what is written")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="what is written")
+    parser.add_argument(
+        "--job", action="store_true", help="work on the cloud's job that the environment names"
+    )
     parser.add_argument("--config", type=Path, metavar="JSON", help="see docs/trainers.md")
     parser.add_argument(
         "--network", default=DEFAULT_NETWORK, metavar="MODULE:NAME", help="another network"
@@ -83,7 +113,7 @@ def _run(options: argparse.Namespace, console: Console) -> Outcome:
             factory=factory,
             network_name=options.network,
             resume=options.resume,
-            on_step=advance,
+            hooks=Hooks(on_step=advance),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -60,6 +60,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def digest(self) -> str:
         """Return the SHA-256 of the settings: a checkpoint goes on only under the same ones."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def config_from(values: dict[str, Any]) -> Config:
+    """Check settings that came as an object, such as a job's hyperparameters.
+
+    Raises:
+        TrainerError: A field is unknown, of the wrong type or out of range.
+    """
+    try:
+        return msgspec.convert(values, type=Config)
+    except msgspec.ValidationError as error:
+        raise TrainerError(f"hyperparams: {error}", code="trainer.config_invalid") from error
 
 
 def read_config(path: Path) -> Config:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from behaviour_cloning.errors import TrainerError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class MetricsSink(Protocol):
+    """Takes the rows of metrics of a run."""
+
+    def cut(self, size: int) -> None:
+        """Keep the first ``size`` bytes of what was written; called once, at the start."""
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Take one row."""
+
+    def sync(self) -> int:
+        """Make the rows durable and return how many bytes they are; a checkpoint holds it."""
 
 
 class MetricsFile:

@@ -12,7 +12,7 @@ from behaviour_cloning import artifacts, checkpoint
 from behaviour_cloning.checkpoint import Identity, Position
 from behaviour_cloning.errors import TrainerError
 from behaviour_cloning.evaluate import episode_losses, summarise, verdict
-from behaviour_cloning.metrics import MetricsFile
+from behaviour_cloning.metrics import MetricsFile, MetricsSink
 from behaviour_cloning.network import Mlp
 from behaviour_cloning.optimiser import Adam
 from behaviour_cloning.statistics import RunningMoments, Standardiser
@@ -42,6 +42,21 @@ class Outcome:
     result: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What a run tells whoever started it.
+
+    Attributes:
+        on_step: Called with the step and the loss of its batch.
+        on_checkpoint: Called with the step and the file, once it is durable.
+        metrics: Takes the rows of metrics; metrics.jsonl when left out.
+    """
+
+    on_step: Callable[[int, float], None] = lambda _step, _loss: None
+    on_checkpoint: Callable[[int, Path], None] = lambda _step, _path: None
+    metrics: MetricsSink | None = None
+
+
 def train(
     sources: Iterable[str | Path],
     out: Path,
@@ -50,7 +65,7 @@ def train(
     factory: NetworkFactory = Mlp,
     network_name: str = DEFAULT_NETWORK,
     resume: bool = False,
-    on_step: Callable[[int, float], None] = lambda _step, _loss: None,
+    hooks: Hooks | None = None,
 ) -> Outcome:
     """Train on episodes and write the model and everything known about it.
 
@@ -64,29 +79,71 @@ def train(
         factory: Makes the network.
         network_name: Recorded with the model, and compared when a run is resumed.
         resume: Go on from the checkpoint in ``out``.
-        on_step: Called with the step and the loss of its batch.
+        hooks: What to tell meanwhile.
 
     Raises:
         TrainerError: The run cannot start or go on.
         DatasetError: An episode cannot be used.
     """
-    dataset = _load(sources, config)
+    dataset = load_episodes(sources, **dataset_options(config))
+    check_split(dataset)
     _prepare(out, resume=resume)
-    run = _Run(dataset, out, config, factory, network_name)
+    return train_dataset(
+        dataset,
+        out,
+        config=config,
+        factory=factory,
+        network_name=network_name,
+        resume=resume,
+        hooks=hooks,
+    )
+
+
+def dataset_options(config: Config) -> dict[str, Any]:
+    """Return how a run loads its episodes."""
+    return {
+        "fields": config.fields,
+        "batch_steps": config.batch_steps,
+        "held_out": config.held_out,
+        "salt": config.split_salt,
+        "dtype": "float64",
+    }
+
+
+def train_dataset(
+    dataset: EpisodeDataset,
+    out: Path,
+    *,
+    config: Config,
+    factory: NetworkFactory = Mlp,
+    network_name: str = DEFAULT_NETWORK,
+    resume: bool = False,
+    hooks: Hooks | None = None,
+) -> Outcome:
+    """Train on episodes that were loaded with `dataset_options`; otherwise as `train`.
+
+    ``dataset`` has passed `check_split`; ``out`` exists and holds nothing but, when ``resume`` is
+    set, the checkpoint.
+    """
+    run = _Run(
+        dataset,
+        out,
+        config=config,
+        factory=factory,
+        network_name=network_name,
+        hooks=hooks or Hooks(),
+    )
     run.start(resume=resume)
-    run.loop(on_step)
+    run.loop()
     return run.finish()
 
 
-def _load(sources: Iterable[str | Path], config: Config) -> EpisodeDataset:
-    dataset = load_episodes(
-        sources,
-        fields=config.fields,
-        batch_steps=config.batch_steps,
-        held_out=config.held_out,
-        salt=config.split_salt,
-        dtype="float64",
-    )
+def check_split(dataset: EpisodeDataset) -> None:
+    """Refuse a set that leaves nothing to train on, or nothing to judge by.
+
+    Raises:
+        TrainerError: ``trainer.too_few_episodes``.
+    """
     train_count, held_out_count = (len(dataset.members(s)) for s in ("train", "held_out"))
     if not train_count or not held_out_count:
         raise TrainerError(
@@ -95,7 +152,6 @@ def _load(sources: Iterable[str | Path], config: Config) -> EpisodeDataset:
             code="trainer.too_few_episodes",
             hint="Give more episodes, or another held_out or split_salt in the configuration.",
         )
-    return dataset
 
 
 def _prepare(out: Path, *, resume: bool) -> None:
@@ -134,10 +190,13 @@ class _Run:
         self,
         dataset: EpisodeDataset,
         out: Path,
+        *,
         config: Config,
         factory: NetworkFactory,
         network_name: str,
+        hooks: Hooks,
     ) -> None:
+        self._hooks = hooks
         self._dataset = dataset
         self._out = out
         self._config = config
@@ -150,7 +209,7 @@ class _Run:
         )
         self._optimiser = Adam(self._network.parameters, config.learning_rate)
         self._position = Position()
-        self._metrics = MetricsFile(out / artifacts.METRICS)
+        self._metrics = hooks.metrics or MetricsFile(out / artifacts.METRICS)
 
     def start(self, *, resume: bool) -> None:
         """Take the state of the last checkpoint, or begin."""
@@ -164,13 +223,13 @@ class _Run:
             )
         self._metrics.cut(self._position.metrics_bytes)
 
-    def loop(self, on_step: Callable[[int, float], None]) -> None:
+    def loop(self) -> None:
         """Take the steps that are left."""
         while self._optimiser.step_count < self._config.max_steps:
             for observations, actions in self._epoch():
                 loss = self._step(observations, actions)
                 self._position.batch += 1
-                on_step(self._optimiser.step_count, loss)
+                self._hooks.on_step(self._optimiser.step_count, loss)
                 self._after_step(loss)
                 if self._optimiser.step_count >= self._config.max_steps:
                     return
@@ -223,6 +282,7 @@ class _Run:
                 optimiser=self._optimiser,
                 rng=self._rng,
             )
+            self._hooks.on_checkpoint(step, self._out / checkpoint.FILE)
 
     def _summary(self, split: Split) -> dict[str, Any]:
         losses = episode_losses(

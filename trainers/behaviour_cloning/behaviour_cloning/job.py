@@ -1,0 +1,138 @@
+"""The trainer as a job of the cloud, by contract 1."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from behaviour_cloning import artifacts, checkpoint
+from behaviour_cloning.config import config_from
+from behaviour_cloning.errors import TrainerError
+from behaviour_cloning.run import Hooks, check_split, dataset_options, train_dataset
+from continuon.contracts.training import ArtifactKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from behaviour_cloning.config import Config
+    from behaviour_cloning.network import NetworkFactory
+    from continuon_cloud.dataset import EpisodeDataset
+    from continuon_cloud.training import TrainerJob
+
+_ROWS_PER_EVALUATION: Final = 5
+"""Rows of the train loss for one of the held-out loss: a plot of it is smoother, and it is free."""
+
+_SPLITS: Final = ("train", "held_out")
+
+
+def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> None:
+    """Train what the job asks for and end it with the model.
+
+    Raises:
+        TrainerError: The hyperparameters cannot be used, or the training failed.
+    """
+    config = config_from(job.hyperparams)
+    if job.assignment.model_base is not None:
+        raise TrainerError(
+            "this trainer starts from fresh weights or a checkpoint, not from another model",
+            code="trainer.model_base",
+            hint="Leave model_base out.",
+        )
+    dataset = job.load_episodes(**dataset_options(config))
+    check_split(dataset)
+    _say(_summary(dataset))
+    out = job.work_dir / "run"
+    # Left by an earlier process of this attempt, and possibly newer than what the cloud confirmed.
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    reports = _Reports(job, config)
+    outcome = train_dataset(
+        dataset,
+        out,
+        config=config,
+        factory=factory,
+        network_name=network_name,
+        resume=_restore(job, out),
+        hooks=Hooks(on_step=reports.on_step, on_checkpoint=reports.on_checkpoint, metrics=reports),
+    )
+    _finish(job, out, outcome.result)
+
+
+def _restore(job: TrainerJob, out: Path) -> bool:
+    restored = job.restore()
+    if restored is None:
+        return False
+    shutil.copyfile(restored, out / checkpoint.FILE)
+    _say(f"goes on from the checkpoint of step {job.checkpoint_step}")
+    return True
+
+
+def _finish(job: TrainerJob, out: Path, result: dict[str, Any]) -> None:
+    steps = result["steps"]
+    final: dict[str, float] = {}
+    for split in _SPLITS:
+        values = figures(result[split])
+        job.log_metrics(steps, split, **values)
+        final |= {f"{split}.{name}": value for name, value in values.items()}
+        final[f"{split}.episodes"] = result[split]["episodes"]
+    final["held_out.beats_baseline"] = float(result["verdict"] == "beats_baseline")
+    _say(f"{result['verdict']}: {result['reason']}")
+    job.save_artifact(out / artifacts.CARD, ArtifactKind.MODEL_CARD)
+    job.save_artifact(out / artifacts.RESULT, ArtifactKind.RESULT)
+    job.complete(out / artifacts.MODEL, step=steps, **final)
+
+
+def figures(summary: dict[str, Any]) -> dict[str, float]:
+    """Return a split's means and the ends of their intervals under flat names."""
+    flat: dict[str, float] = {}
+    for name in ("loss", "baseline_loss", "improvement"):
+        figure = summary[name]
+        if figure["mean"] is not None:
+            flat[name] = figure["mean"]
+        if figure["interval"] is not None:
+            flat[f"{name}_low"], flat[f"{name}_high"] = figure["interval"]
+    return flat
+
+
+class _Reports:
+    """Sends what a run says to the job; as a sink of metrics it needs no file."""
+
+    def __init__(self, job: TrainerJob, config: Config) -> None:
+        self._job = job
+        self._every = max(1, config.evaluate_every // _ROWS_PER_EVALUATION)
+        self._losses: list[float] = []
+
+    def on_step(self, step: int, loss: float) -> None:
+        """Average the losses of some batches into one row."""
+        self._job.check()
+        self._losses.append(loss)
+        if step % self._every == 0:
+            self._job.log_metrics(step, "train", loss=sum(self._losses) / len(self._losses))
+            self._losses.clear()
+
+    def on_checkpoint(self, step: int, path: Path) -> None:
+        """Store the checkpoint in the cloud: from here on, another worker can go on."""
+        self._job.save_checkpoint(step, path)
+        _say(f"step {step}: checkpoint stored")
+
+    def cut(self, size: int) -> None:
+        """Nothing: what was reported twice is stored once."""
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Report an evaluation."""
+        self._job.log_metrics(row["step"], "held_out", **figures(row["held_out"]))
+
+    def sync(self) -> int:
+        """Nothing: a checkpoint of a job holds no place in a file."""
+        return 0
+
+
+def _summary(dataset: EpisodeDataset) -> str:
+    counts = ", ".join(f"{len(dataset.members(split))} {split}" for split in ("train", "held_out"))
+    return f"{len(dataset.episodes)} episodes ({counts}), set {dataset.digest[:12]}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
