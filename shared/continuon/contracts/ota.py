@@ -328,6 +328,7 @@ class ReportResponse(Contract):
     """Whether the report changed anything; an older or repeated one does not."""
 
     applied: bool
+    last_sequence: int = Field(description="The highest sequence number that was applied.")
     lease_expires_at: Timestamp | None = None
 
 
