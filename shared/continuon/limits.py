@@ -11,6 +11,10 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024
 """Of an API request's body. The largest honest one lists 1,000 files at about 250 bytes each; the
 platform itself would let 32 MB through to our memory."""
 
+REQUESTS_PER_MINUTE: Final = 1_200
+"""Of one proven caller at one instance: 20 a second. A robot with a backlog asks for about two URLs
+a second, and one instance serves some hundreds of requests a second."""
+
 MAX_FILES_PER_REQUEST: Final = 1_000
 """Signed URLs in one answer: each costs one RSA signature (about 0.7 ms). A recording with more
 files uploads one archive."""
@@ -86,6 +90,37 @@ MODEL_MAX_NOTES_CHARS: Final = 20_000
 
 MODEL_MAX_REASON: Final = 500
 """Why an alias was moved, in characters."""
+
+# --- Callbacks out ------------------------------------------------------------------------------
+
+WEBHOOK_TOLERANCE_S: Final = 300
+"""How far a callback's timestamp may be from its receiver's clock, as for robots' signatures."""
+
+WEBHOOK_TIMEOUT_S: Final = 10.0
+"""Of one callback, from resolving the name to the end of the answer. A receiver stores and answers;
+it works afterwards."""
+
+WEBHOOK_MAX_ANSWER_BYTES: Final = 16 * 1024
+"""Of a receiver's answer that are read. Nothing of it is kept but the status."""
+
+WEBHOOK_CLAIM_S: Final = 60
+"""How long one worker owns an attempt: longer than an attempt can take."""
+
+WEBHOOK_BACKOFF_S: Final = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+"""Pauses after the first, second, ... failed attempt; after the last one the delivery has failed.
+Together 22 hours: a receiver may be down for a working day."""
+
+WEBHOOK_SECRET_OVERLAP_S: Final = 24 * 3600
+"""How long a replaced secret still signs, next to the new one: time to change every receiver."""
+
+WEBHOOK_MAX_SECRETS: Final = 3
+"""Secrets that sign at once: the new one, and the old one also after a lost answer."""
+
+WEBHOOK_KEPT_S: Final = 30 * 24 * 3600
+"""How long what became of a callback can be looked up."""
+
+WEBHOOK_DUE_PER_TICK: Final = 30
+"""Callbacks repeated in one minute by one worker: ten at a time, ten seconds each at most."""
 
 # --- Episodes (see the validator) ---------------------------------------------------------------
 

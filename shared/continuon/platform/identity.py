@@ -30,6 +30,7 @@ from continuon.auth.signatures import SignedRequest, claimed_key_id, verify_requ
 from continuon.contracts.robots import RobotStatus
 from continuon.errors import ProblemError, UnavailableError
 from continuon.platform.firestore import firestore_client
+from continuon.platform.rates import admit
 from continuon.platform.unary import create_documents, read_fields
 
 if TYPE_CHECKING:
@@ -119,6 +120,13 @@ class Caller:
     principal: Principal
     nonce: Nonce | None
 
+    @property
+    def name(self) -> str:
+        """Kind and id: what requests are counted under."""
+        if isinstance(self.principal, RobotPrincipal):
+            return f"robot:{self.principal.robot_id}"
+        return f"user:{self.principal.uid}"
+
 
 def _target(request: Request) -> str:
     raw_path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
@@ -173,13 +181,19 @@ async def _prove_user(token: str, now: datetime) -> UserPrincipal:
     return UserPrincipal(claims["uid"], claims.get("email"), frozenset(roles))
 
 
-async def _caller(request: Request, now: Now) -> Caller:
+async def _proven(request: Request, now: datetime) -> Caller:
     authorization = request.headers.get("authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return Caller(await _prove_user(authorization[len(_BEARER) :], now), None)
     if "signature" in request.headers:
         return await _prove_robot(request, now)
     raise ProblemError(CREDENTIALS_MISSING)
+
+
+async def _caller(request: Request, now: Now) -> Caller:
+    caller = await _proven(request, now)
+    admit(caller.name, now)
+    return caller
 
 
 UnspentCaller = Annotated[Caller, Depends(_caller)]

@@ -9,6 +9,7 @@ from continuon.errors import ProblemType
 __all__ = [
     "BODY_TOO_LARGE",
     "INTERNAL",
+    "RATE_LIMITED",
     "REQUEST_INVALID",
     "ROUTE_UNKNOWN",
     "SERVICE_UNAVAILABLE",
@@ -31,6 +32,13 @@ ROUTE_UNKNOWN: Final = ProblemType(
     status=404,
     title="There is no such route or method.",
     remedy="The API reference at `/docs` lists every route.",
+)
+RATE_LIMITED: Final = ProblemType(
+    code="request.rate_limited",
+    status=429,
+    title="This caller has sent too many requests in a minute.",
+    remedy="Wait for the seconds that `Retry-After` names. A client that asks in a loop should "
+    "wait longer from answer to answer.",
 )
 SERVICE_UNAVAILABLE: Final = ProblemType(
     code="service.unavailable",

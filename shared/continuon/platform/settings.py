@@ -19,6 +19,7 @@ class PlatformSettings(BaseSettings):
         google_cloud_project: The project; set by the platform.
         firebase_auth_emulator_host: Set by a local cloud only: ID tokens are then unsigned.
         storage_emulator_host: Set by a local cloud only; signed URLs point there.
+        continuon_requests_per_minute: Of one caller at one instance; None for the product's limit.
         continuon_fault: A named crash point, for tests against a local cloud only.
     """
 
@@ -27,6 +28,7 @@ class PlatformSettings(BaseSettings):
     google_cloud_project: str = Field(default="demo-continuon", min_length=1)
     firebase_auth_emulator_host: str | None = None
     storage_emulator_host: str | None = None
+    continuon_requests_per_minute: int | None = Field(default=None, ge=1)
     continuon_fault: str | None = None
 
     @model_validator(mode="after")
