@@ -2,13 +2,18 @@
 
 For each target the server answers ADD, the documents, CURRENT, and then NO_CHANGE for all targets
 with a read time: the client has a snapshot. After each commit follow its changes and NO_CHANGE.
+A target is judged by the rules when it is added, and again before each change that it would tell;
+one that they allow no longer is removed with PERMISSION_DENIED.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import grpc
 
 from continuon_local.firestore.errors import StatusError, invalid_argument
 from continuon_local.firestore.limits import READ_TIME_WINDOW_S
@@ -43,12 +48,20 @@ def _target_change(kind: int, target_ids: list[int], version: int) -> Message:
     change = response.target_change
     change.target_change_type = kind
     change.target_ids.extend(target_ids)
-    if kind in {_Kind.CURRENT, _Kind.NO_CHANGE}:
+    if version:
         change.read_time.CopyFrom(to_timestamp(version))
         change.resume_token = _TOKEN.pack(version)
     # The oneof has to be set even when everything in it is zero.
     change.SetInParent()
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Listened:
+    """A target, and the request that it came with, which the rules judge."""
+
+    target: Target
+    request: Message
 
 
 class _Stream:
@@ -61,7 +74,7 @@ class _Stream:
         self._indexes = indexes
         self._access = access
         self._caller = caller
-        self._targets: dict[int, Target] = {}
+        self._targets: dict[int, _Listened] = {}
         self._next_own_id = _FIRST_OWN_ID
         self.outgoing: asyncio.Queue[bytes | StatusError | None] = asyncio.Queue()
 
@@ -96,6 +109,8 @@ class _Stream:
             self._access.check(self._caller, "Listen", request)
             target = self._make(database, target_id, message)
         except StatusError as error:
+            if error.code is grpc.StatusCode.PERMISSION_DENIED:
+                self._send(_target_change(_Kind.ADD, [target_id], 0))
             self._refuse(target_id, error)
             return
         self._engine.settle()
@@ -109,9 +124,9 @@ class _Stream:
         self._send(_target_change(_Kind.CURRENT, [target_id], now))
         self._send(_target_change(_Kind.NO_CHANGE, [], now))
         if message.once:
-            self._send(_target_change(_Kind.REMOVE, [target_id], now))
+            self._send(_target_change(_Kind.REMOVE, [target_id], 0))
         else:
-            self._targets[target_id] = target
+            self._targets[target_id] = _Listened(target, request)
 
     def _make(self, database: str, target_id: int, message: Message) -> Target:
         kind = message.WhichOneof("target_type")
@@ -148,15 +163,39 @@ class _Stream:
         return (version, False) if readable else (None, True)
 
     def committed(self, version: int, changes: Mapping[str, Change]) -> None:
-        """Tell the client what a commit changed."""
-        responses = [
-            response
-            for target in self._targets.values()
-            for response in target.changed(version, changes)
-        ]
-        if responses:
-            self._bill(sum(map(self._send, responses)))
+        """Tell the client what a commit changed, as far as the rules still allow it."""
+        told: list[Message] = []
+        try:
+            for target_id, listened in tuple(self._targets.items()):
+                responses = list(listened.target.changed(version, changes))
+                if responses and self._may_still(target_id, listened, version):
+                    told += responses
+        except StatusError as error:
+            # The token has expired: a client comes back with another one.
+            self._targets.clear()
+            self.outgoing.put_nowait(error)
+            return
+        if told:
+            self._bill(sum(map(self._send, told)))
             self._send(_target_change(_Kind.NO_CHANGE, [], version))
+
+    def _may_still(self, target_id: int, listened: _Listened, version: int) -> bool:
+        """Judge a target again; remove it when it is refused.
+
+        Raises:
+            StatusError: UNAUTHENTICATED.
+        """
+        try:
+            self._access.check(self._caller, "Listen", listened.request)
+        except StatusError as error:
+            if error.code is not grpc.StatusCode.PERMISSION_DENIED:
+                raise
+            del self._targets[target_id]
+            if isinstance(listened.target, QueryTarget):
+                self._send(_target_change(_Kind.RESET, [target_id], version))
+            self._refuse(target_id, error)
+            return False
+        return True
 
 
 class ListenCalls:
