@@ -34,6 +34,7 @@ APPLICATIONS = (
     "continuon_rlds.api.episodes",
     "continuon_fleet.api",
     "continuon_models.api",
+    "continuon_training.api.surface",
 )
 """Modules whose ``app()`` is the application of one HTTP function."""
 
@@ -44,6 +45,7 @@ PROBLEM_MODULES = (
     "continuon_fleet.errors",
     "continuon_models.errors",
     "continuon_rlds.errors",
+    "continuon_training.errors",
 )
 
 _OPEN_ROUTES = {"/api/health"}
@@ -53,6 +55,12 @@ _SECURITY_SCHEMES = {
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "A person: the Firebase ID token of the signed-in account.",
+    },
+    "JobToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A trainer: the token that came with its job. It works for that job and "
+        "attempt only, until the job ends.",
     },
     "RobotSignature": {
         "type": "apiKey",

@@ -67,6 +67,15 @@ class ObjectStore:
 
         return await _in_thread(call)
 
+    async def list(self, prefix: str) -> list[StoredObject]:
+        """Return the objects under ``prefix/``: one class A operation for each 1,000."""
+
+        def call() -> list[StoredObject]:
+            blobs = self._bucket.list_blobs(prefix=f"{prefix}/", **STORAGE)
+            return [StoredObject.of(blob) for blob in blobs]
+
+        return await _in_thread(call)
+
     def stream(self, stored: StoredObject) -> Iterator[bytes]:
         """Yield an object's bytes, exactly that generation. Blocks: call it from a thread."""
         blob = self._bucket.blob(stored.name, generation=stored.generation)

@@ -1,0 +1,1 @@
+"""The HTTP surface of training: jobs, leases, trainers, budgets and slow loops."""
