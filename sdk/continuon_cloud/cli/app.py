@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from continuon_cloud import __version__
-from continuon_cloud.cli import accounts, episodes, queues, robots
+from continuon_cloud.cli import accounts, episodes, queues, robots, train, worker
 from continuon_cloud.cli.exits import ExitCode
 from continuon_cloud.cli.state import CliState, state_of
 from continuon_cloud.settings import DEFAULT_URL
@@ -55,8 +55,10 @@ app = typer.Typer(
 app.add_typer(robots.app, name="robot")
 app.add_typer(episodes.app, name="episode")
 app.add_typer(queues.app, name="queue")
+app.add_typer(train.app, name="train")
 accounts.register(app)
-for _group in (app, robots.app, episodes.app, queues.app):
+worker.register(app)
+for _group in (app, robots.app, episodes.app, queues.app, train.app):
     for _command in _group.registered_commands:
         _command.help = _preformatted((_command.callback and _command.callback.__doc__) or "")
 

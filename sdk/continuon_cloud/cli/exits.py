@@ -40,11 +40,12 @@ class ExitCode(IntEnum):
     USAGE = 2, "the command line is wrong"
     IDENTITY = 3, "not signed in, no robot key, or the identity was refused"
     INVALID_EPISODE = 4, "an episode is invalid or was rejected"
-    NOT_FOUND = 5, "there is no such episode, robot or queue item"
+    NOT_FOUND = 5, "there is no such episode, robot, job or queue item"
     CONFLICT = 6, "it exists already, with other content or another owner"
     UNAVAILABLE = 7, "the service or the network failed, or is not done yet; try again later"
     REFUSED = 8, "the request or upload was refused for good"
     LOCAL = 9, "a file, folder or setting of this machine cannot be used"
+    JOB_FAILED = 10, "a training job failed or was cancelled"
     INTERRUPTED = 130, "interrupted; what was confirmed is kept"
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from continuon.contracts.models import ModelVersion
 from continuon.contracts.training import (
     Budget,
     BudgetUpdate,
@@ -126,6 +127,11 @@ class TrainingClient:
     async def set_slow_loop(self, robot_model: str, update: SlowLoopUpdate) -> SlowLoop:
         """Set when a robot model is trained again by itself."""
         return await self._send("PUT", _loop(robot_model), SlowLoop, update)
+
+    async def registered(self, model_ref: str) -> ModelVersion:
+        """Return the model version that a job's ``output.model_ref`` names, with its lineage."""
+        path = "/".join(_segment(part) for part in model_ref.split("/"))
+        return _read(ModelVersion, await self._transport.call("GET", f"/api/v1/{path}"))
 
     async def lease(self, request: LeaseRequest) -> LeaseResponse | None:
         """Take one job that waits for a worker with this label; None when there is none."""
