@@ -20,6 +20,7 @@ from continuon.contracts.episodes import (
 from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfile
 from continuon_cloud.accounts import Accounts
 from continuon_cloud.errors import UnreachableError
+from continuon_cloud.model_client import ModelClient
 from continuon_cloud.training.client import TrainingClient
 from continuon_cloud.transport import RobotProver, Transport, new_http, user_prover
 
@@ -45,6 +46,7 @@ class ContinuonClient:
     :class:`~continuon_cloud.errors.UnreachableError` when there is no answer.
 
     Attributes:
+        models: The calls about models, their versions and aliases.
         training: The calls about training jobs.
     """
 
@@ -63,6 +65,7 @@ class ContinuonClient:
         self.accounts = Accounts(settings, self.http)
         prove = RobotProver(robot) if robot else user_prover(self.accounts)
         self._transport = Transport(self.http, settings.base_url, prove)
+        self.models = ModelClient(self._transport)
         self.training = TrainingClient(self._transport)
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ __all__ = [
     "EpisodeSourceError",
     "IdentityError",
     "IdentityMissingError",
+    "ModelSourceError",
     "NotSignedInError",
     "QueueError",
     "SettingsError",
@@ -76,6 +77,12 @@ class EpisodeSourceError(ClientError):
     """A path cannot be uploaded: missing, changing, too large, or in no known form."""
 
     code = "source.invalid"
+
+
+class ModelSourceError(ClientError):
+    """A path cannot be registered as a model: missing, empty, or of no known format."""
+
+    code = "source.unusable"
 
 
 class QueueError(ClientError):
