@@ -29,6 +29,17 @@ class ExecutorSettings(PlatformSettings):
         continuon_subprocess_command: The trainer where a job names none, split as a shell does.
         continuon_subprocess_grace_s: Seconds between SIGTERM and SIGKILL.
         continuon_subprocess_log_bytes: How much output is kept of one work, besides its end.
+        continuon_kubernetes_kubeconfig: The cluster and how to prove oneself. Without it, inside a
+            cluster, the Pod's own service account; elsewhere ``KUBECONFIG`` and ``~/.kube/config``.
+        continuon_kubernetes_context: The kubeconfig's context; its current one by default.
+        continuon_kubernetes_namespace: Where trainers run.
+        continuon_kubernetes_image: The trainer's image by digest, where a job names none.
+        continuon_kubernetes_service_account: The trainer's Pod's; its token is never mounted.
+        continuon_kubernetes_run_as_user: A uid, where the namespace refuses root.
+        continuon_kubernetes_gpu_resource: The extended resource of one GPU.
+        continuon_kubernetes_gpu_label: The node label whose value is a GPU type.
+        continuon_kubernetes_pending_s: How long a trainer may wait for a node, in seconds.
+        continuon_kubernetes_keep_s: How long a finished Job is kept, in seconds.
     """
 
     continuon_subprocess_dir: Path = Field(default_factory=_default_directory)
@@ -36,6 +47,17 @@ class ExecutorSettings(PlatformSettings):
     continuon_subprocess_command: str = "python -m behaviour_cloning --job"
     continuon_subprocess_grace_s: float = Field(default=10.0, ge=0, le=600)
     continuon_subprocess_log_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+
+    continuon_kubernetes_kubeconfig: Path | None = None
+    continuon_kubernetes_context: str | None = None
+    continuon_kubernetes_namespace: str = "continuon-training"
+    continuon_kubernetes_image: str | None = None
+    continuon_kubernetes_service_account: str | None = None
+    continuon_kubernetes_run_as_user: int | None = Field(default=None, ge=1)
+    continuon_kubernetes_gpu_resource: str = "nvidia.com/gpu"
+    continuon_kubernetes_gpu_label: str = "cloud.google.com/gke-accelerator"
+    continuon_kubernetes_pending_s: int = Field(default=24 * 3600, ge=60)
+    continuon_kubernetes_keep_s: int = Field(default=24 * 3600, ge=600)
 
 
 @cache
