@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.firestore import FieldFilter
@@ -29,21 +30,36 @@ __all__ = [
     "token_of",
 ]
 
-COLLECTIONS = (
-    "users",
+OWNED = (
     "robots",
-    "rcan_registry",
     "rlds_episodes",
+    "models",
+    "models/olivia/versions",
+    "models/olivia/aliases",
+    "models/olivia/aliases/stable/history",
+    "training_jobs",
+    "training_budgets",
+    "slow_loops",
+)
+"""Whoever a document names as its owner may read it."""
+
+OF_A_JOB = ("training_jobs/olivia/metrics", "training_jobs/olivia/logs")
+"""Whoever owns the job may read everything."""
+
+GROUPS = ("models/olivia/versions",)
+"""Owners may ask for those of all parents at once."""
+
+CLOSED = (
     "audit_log",
     "provisioned_devices",
     "nonces",
-    "training_jobs",
-    "models",
     "ota_bundles",
     "remote_sessions",
     "never_heard_of",
 )
-"""Those with rules of their own, those of the functions, and one that nobody uses."""
+"""Of the functions alone, and one that nobody uses."""
+
+COLLECTIONS = ("users", "rcan_registry", *OWNED, *OF_A_JOB, *CLOSED)
 
 OWNER, STRANGER = "olivia", "sam"
 BUCKET = "own-rules"
@@ -65,7 +81,7 @@ def _batch(client: Any, collection: str) -> Any:
 
 
 def _group(client: Any, collection: str) -> Any:
-    group = client.collection_group(collection)
+    group = client.collection_group(collection.rpartition("/")[2])
     return len(group.where(filter=FieldFilter("owner_id", "==", OWNER)).get())
 
 
@@ -91,16 +107,21 @@ WRITES: dict[str, Callable[[Any, str], Any]] = {
 }
 
 _OF_AN_OWNER = ("get", "list_mine", "count_mine")
+_OF_A_JOBS_OWNER = (
+    *_OF_AN_OWNER,
+    "get_of_another",
+    "get_missing",
+    "list",
+    "list_one",
+    "count",
+)
 ALLOWED = frozenset(
     [
         ("users", "owner", "get"),
-        *(("robots", "owner", call) for call in _OF_AN_OWNER),
-        *(("rlds_episodes", "owner", call) for call in _OF_AN_OWNER),
-        *(
-            ("rcan_registry", caller, call)
-            for caller in CALLERS
-            for call in ("get", "get_of_another", "get_missing")
-        ),
+        *itertools.product(OWNED, ["owner"], _OF_AN_OWNER),
+        *itertools.product(GROUPS, ["owner"], ["list_group"]),
+        *itertools.product(OF_A_JOB, ["owner"], _OF_A_JOBS_OWNER),
+        *itertools.product(["rcan_registry"], CALLERS, ("get", "get_of_another", "get_missing")),
     ]
 )
 """Collection, caller and call; nothing else is."""

@@ -86,7 +86,8 @@ def save(answers: Answers, reference: str) -> None:
     """Write the reference's answers, one file for each service."""
     RECORDED.mkdir(exist_ok=True)
     for service in sorted({area.service for area in AREAS}):
-        names = [area.name for area in AREAS if area.service == service and area.name in answers]
+        kept = [area for area in AREAS if area.service == service and area.recorded]
+        names = [area.name for area in kept if area.name in answers]
         document = {"reference": reference, "answers": {name: answers[name] for name in names}}
         # One case a line: a renewed answer is a readable change.
         lines = ["{", f'"reference": {json.dumps(reference)},', '"answers": {']

@@ -26,11 +26,13 @@ Answers = dict[str, dict[str, Any]]
 """By area, by case: the answer as JSON."""
 
 
-def collect(addresses: Addresses, *, areas: list[str] | None = None) -> Answers:
+def collect(
+    addresses: Addresses, *, areas: list[str] | None = None, recorded_only: bool = False
+) -> Answers:
     """Return the answers of the services at ``addresses``; all areas unless some are named."""
     found: Answers = {}
     for area in AREAS:
-        if areas and area.name not in areas:
+        if (areas and area.name not in areas) or (recorded_only and not area.recorded):
             continue
         if area.service == "firestore":
             found[area.name] = _firestore(area, addresses.firestore)

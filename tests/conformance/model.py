@@ -89,12 +89,18 @@ class PubSubGround:
 
 @dataclass
 class Area:
-    """Cases that share a service, a name in the table and, for Firestore, seeded documents."""
+    """Cases that share a service, a name in the table and, for Firestore, seeded documents.
+
+    Attributes:
+        recorded: Whether the reference's answers are kept and replayed. Not where they depend on
+            files that change without the emulators at hand.
+    """
 
     service: str
     name: str
     cases: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     seed: Callable[[Any], None] | None = None
+    recorded: bool = True
 
     def add(self, name: str, run: Callable[[Any], Any]) -> None:
         """Add a case.

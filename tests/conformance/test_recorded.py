@@ -21,14 +21,17 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+RECORDED = [area for area in AREAS if area.recorded]
+
+
 @pytest.fixture(scope="module")
 def answers() -> Iterator[Answers]:
     with ours() as addresses:
-        yield collect(addresses)
+        yield collect(addresses, recorded_only=True)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("area", [area.name for area in AREAS])
+@pytest.mark.parametrize("area", [area.name for area in RECORDED])
 def test_answers_are_those_of_the_reference(answers: Answers, area: str) -> None:
     recorded = load()["answers"]
     (row,) = compare({area: answers[area]}, recorded)
@@ -43,5 +46,5 @@ def test_answers_are_those_of_the_reference(answers: Answers, area: str) -> None
 def test_every_recorded_answer_belongs_to_a_case() -> None:
     recorded = load()["answers"]
     assert {name: set(cases) for name, cases in recorded.items()} == {
-        area.name: set(area.cases) for area in AREAS
+        area.name: set(area.cases) for area in RECORDED
     }

@@ -14,6 +14,9 @@ from google.api_core.exceptions import (
 )
 from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
+from google.cloud.firestore_v1.types import ListenRequest, WriteRequest
+
+from rules_project import RulesProject
 
 DOCUMENTS = "/databases/$(database)/documents"
 
@@ -78,6 +81,76 @@ def test_noise_and_signed_tokens_are_unauthenticated(project: Any) -> None:
             project.client(token).collection("x").get()
         with pytest.raises(Unauthenticated):
             project.client(token).document("x/1").set({})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda api, database: api.begin_transaction({"database": database}),
+        lambda api, database: api.rollback({"database": database, "transaction": b"none"}),
+        lambda api, database: api.commit({"database": database}),
+        lambda api, database: list(api.batch_get_documents({"database": database})),
+        lambda api, database: api.batch_write({"database": database}),
+        lambda api, database: api.list_collection_ids({"parent": f"{database}/documents"}),
+        lambda api, database: api.get_document({"name": f"{database}/documents/x/1"}),
+        lambda api, database: api.delete_document({"name": f"{database}/documents/x/1"}),
+        lambda api, database: api.update_document(
+            {"document": {"name": f"{database}/documents/x/1"}}
+        ),
+        lambda api, database: list(api.write(iter([WriteRequest(database=database)]))),
+        lambda api, database: list(
+            api.listen(
+                iter(
+                    [
+                        ListenRequest(
+                            database=database,
+                            add_target={"documents": {"documents": [f"{database}/documents/x/1"]}},
+                        )
+                    ]
+                )
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize("token", ["noise", "expired", "another"])
+def test_every_call_looks_at_the_token_first(project: Any, call: Any, token: str) -> None:
+    project.allow("match /{all=**} { allow read, write; }")
+    tokens = {
+        "noise": "noise",
+        "expired": project.token("alice", iat=1000, exp=2000),
+        "another": RulesProject("another", project.address).token("alice"),
+    }
+    client = project.client(tokens[token])
+    database = client._database_string
+    with pytest.raises(Unauthenticated):
+        call(_WithMetadata(client), database)
+
+
+def test_a_user_and_nobody_may_begin_and_roll_back_a_transaction(project: Any) -> None:
+    for client in (project.user(), project.client(None)):
+        api, database = _WithMetadata(client), client._database_string
+        begun = api.begin_transaction({"database": database}).transaction
+        api.rollback({"database": database, "transaction": begun})
+        with pytest.raises(InvalidArgument):
+            api.commit({"database": database, "transaction": begun})
+
+
+class _WithMetadata:
+    """The generated client with a user's token on every call."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client._firestore_api, name)
+
+        def call(request: Any) -> Any:
+            arguments = (
+                {"requests": request} if name in {"write", "listen"} else {"request": request}
+            )
+            return method(**arguments, metadata=self._client._rpc_metadata, timeout=20)
+
+        return call
 
 
 def test_claims_are_visible(project: Any) -> None:

@@ -109,6 +109,8 @@ class _Stream:
             self._access.check(self._caller, "Listen", request)
             target = self._make(database, target_id, message)
         except StatusError as error:
+            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+                raise
             if error.code is grpc.StatusCode.PERMISSION_DENIED:
                 self._send(_target_change(_Kind.ADD, [target_id], 0))
             self._refuse(target_id, error)

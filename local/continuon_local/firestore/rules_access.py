@@ -152,11 +152,13 @@ class RulesAccess:
         """
         if caller.is_admin:
             return
+        message: Message = request
+        check = self._checks.get(method)
+        if check is None:
+            authenticated(caller.user_token, _project_of(message), self._now_s())
         if method in _ADMIN_ONLY:
             raise _denied(_ADMIN_ONLY[method])
-        check = self._checks.get(method)
         if check is not None:
-            message: Message = request
             parent = getattr(message, "parent", "")
             database = parse_parent(parent)[0] if parent else message.database
             self._judged(caller, database, lambda judge: check(judge, message))
@@ -256,6 +258,15 @@ class RulesAccess:
     def set_rules(self, project_id: str, source: str) -> Sequence[RulesIssue]:
         """Load a ruleset for a project; return what is wrong with it."""
         return self.source.set_rules(project_id, source)
+
+
+def _project_of(request: Message) -> str:
+    """Return the project that a request is about; empty where its name is malformed."""
+    document = getattr(request, "document", None)
+    named = [getattr(request, field, "") for field in ("database", "parent", "name")]
+    named.append("" if document is None else document.name)
+    parts = next(filter(None, named), "").split("/")
+    return str(parts[1]) if len(parts) > 1 else ""
 
 
 def _seen(name: str, document: Message | None) -> tuple[tuple[str, ...], dict[str, Any] | None]:

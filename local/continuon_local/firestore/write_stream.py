@@ -25,7 +25,7 @@ class WriteStreamCalls:
 
     Args:
         engine: The database.
-        access: Asked about every request; a refusal ends the stream.
+        access: Asked who calls, and about every commit; a refusal ends the stream.
     """
 
     def __init__(self, engine: Engine, access: Access) -> None:
@@ -43,10 +43,9 @@ class WriteStreamCalls:
         database = ""
         position = 0
         async for request in requests:
-            if request.writes:
-                self._access.check(caller, "Write", request)
             if not position:
                 database = check_database(request.database)
+                self._access.check(caller, "Write", request)
                 if request.writes:
                     raise invalid_argument("The first WriteRequest must not contain writes.")
             elif request.database not in {"", database}:
