@@ -14,20 +14,25 @@ import grpc
 import grpc.aio
 from starlette.requests import Request
 
+from continuon_local.grpc_wire.call import Handler
+from continuon_local.grpc_wire.codes import CallError, Code
 from continuon_local.service_faults import RETRY_AFTER_S, canonical_code, http_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from continuon_local.grpc_wire.call import Call
+    from continuon_local.grpc_wire.connection import Resolve
     from continuon_local.service_faults import ServiceFault, ServiceFaults
 
+    Serve = Callable[[Call], Awaitable[None]]
     Context = grpc.aio.ServicerContext[Any, Any]
     Refusal = Callable[[Request, int, str, str], Response]
 
-__all__ = ["FaultyApp", "FaultyHandlers"]
+__all__ = ["FaultyApp", "FaultyHandlers", "faulty_calls"]
 
 _RETRIED = frozenset({429, 503})
 
@@ -106,6 +111,40 @@ async def _suffer(context: Context, wait_ms: int, code: str | int | None) -> Non
     await _sleep_ms(wait_ms)
     if code is not None:
         await context.abort(grpc.StatusCode[canonical_code(code)], _message(code))
+
+
+def faulty_calls(resolve: Resolve, faults: ServiceFaults, service: str) -> Resolve:
+    """Return handlers whose calls may fail on purpose.
+
+    Args:
+        resolve: Returns the handler of a path, to be wrapped.
+        faults: Decides.
+        service: The service's name in rules.
+    """
+
+    def resolved(path: str) -> Handler:
+        handler = resolve(path)
+        if not faults.concerns(service):
+            return handler
+        fault = faults.decide(service, path.rpartition("/")[2])
+        return Handler(_faulty(handler.serve, fault), streams_requests=handler.streams_requests)
+
+    return resolved
+
+
+def _faulty(serve: Serve, fault: ServiceFault) -> Serve:
+    async def served(call: Call) -> None:
+        await _fail(fault.wait_before_ms, fault.code_before)
+        await serve(call)
+        await _fail(fault.wait_after_ms, fault.code_after)
+
+    return served
+
+
+async def _fail(wait_ms: int, code: str | int | None) -> None:
+    await _sleep_ms(wait_ms)
+    if code is not None:
+        raise CallError(Code[canonical_code(code)], _message(code))
 
 
 class FaultyApp:

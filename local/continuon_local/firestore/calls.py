@@ -11,10 +11,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from continuon_local.firestore.errors import StatusError, invalid_argument, unimplemented
+from continuon_local.grpc_wire.codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -64,9 +64,9 @@ def status_of(error: Exception, method: str) -> StatusError:
         return error
     if isinstance(error, sqlite3.Error):
         _LOG.exception("storage failed in %s", method)
-        return StatusError(grpc.StatusCode.UNAVAILABLE, f"The local database failed: {error}")
+        return StatusError(Code.UNAVAILABLE, f"The local database failed: {error}")
     _LOG.exception("internal error in %s", method)
-    return StatusError(grpc.StatusCode.INTERNAL, f"Internal error in {method}.")
+    return StatusError(Code.INTERNAL, f"Internal error in {method}.")
 
 
 class Calls:

@@ -143,7 +143,7 @@ class DocumentCalls:
         for outcome in await self._engine.batch_write(database, request.writes, caller.name):
             if isinstance(outcome, StatusError):
                 response.write_results.append(WriteResult())
-                response.status.add(code=outcome.code.value[0], message=outcome.message)
+                response.status.add(code=outcome.code, message=outcome.message)
             else:
                 response.write_results.append(outcome)
                 response.status.add()

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import grpc
-
 from continuon_local.firestore import bulk
 from continuon_local.firestore.calls import status_of
 from continuon_local.firestore.errors import (
@@ -21,6 +19,7 @@ from continuon_local.firestore.json_errors import error_document, http_status
 from continuon_local.firestore.paths import check_database
 from continuon_local.firestore.rest import json_response, read_json
 from continuon_local.firestore.triggers import parse_eventarc_trigger, parse_legacy_trigger
+from continuon_local.grpc_wire.codes import Code
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -130,7 +129,7 @@ class EmulatorApi:
     async def _files(self, request: Request, match: re.Match[str]) -> tuple[str, Path]:
         if "origin" in request.headers:
             # A web page must not make this program read or write files.
-            raise StatusError(grpc.StatusCode.PERMISSION_DENIED, "Not for web pages.")
+            raise StatusError(Code.PERMISSION_DENIED, "Not for web pages.")
         body = await read_json(request)
         database = body.get("database") or f"projects/{match[1]}/databases/(default)"
         return check_database(str(database)), _folder(body)

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import grpc
+from continuon_local.grpc_wire.codes import Code
 
 if TYPE_CHECKING:
     from continuon_local.firestore.errors import StatusError
 
 __all__ = ["error_document", "http_status"]
 
-_Code = grpc.StatusCode
 _HTTP = {
-    _Code.CANCELLED: 499,
-    _Code.INVALID_ARGUMENT: 400,
-    _Code.DEADLINE_EXCEEDED: 504,
-    _Code.NOT_FOUND: 404,
-    _Code.ALREADY_EXISTS: 409,
-    _Code.PERMISSION_DENIED: 403,
-    _Code.UNAUTHENTICATED: 401,
-    _Code.RESOURCE_EXHAUSTED: 429,
-    _Code.FAILED_PRECONDITION: 400,
-    _Code.ABORTED: 409,
-    _Code.OUT_OF_RANGE: 400,
-    _Code.UNIMPLEMENTED: 501,
-    _Code.UNAVAILABLE: 503,
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.UNAUTHENTICATED: 401,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
 }
 """The mapping of ``google/rpc/code.proto``; every other code is 500."""
 

@@ -13,8 +13,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-
 from continuon_local.firestore.errors import StatusError, invalid_argument
 from continuon_local.firestore.limits import READ_TIME_WINDOW_S
 from continuon_local.firestore.listen_target import DocumentsTarget, QueryTarget
@@ -22,6 +20,7 @@ from continuon_local.firestore.messages import ListenResponse, TargetChange
 from continuon_local.firestore.paths import check_database
 from continuon_local.firestore.query import compile_query
 from continuon_local.firestore.times import from_timestamp, to_timestamp
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
@@ -109,9 +108,9 @@ class _Stream:
             self._access.check(self._caller, "Listen", request)
             target = self._make(database, target_id, message)
         except StatusError as error:
-            if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            if error.code is Code.UNAUTHENTICATED:
                 raise
-            if error.code is grpc.StatusCode.PERMISSION_DENIED:
+            if error.code is Code.PERMISSION_DENIED:
                 self._send(_target_change(_Kind.ADD, [target_id], 0))
             self._refuse(target_id, error)
             return
@@ -147,7 +146,7 @@ class _Stream:
 
     def _refuse(self, target_id: int, error: StatusError) -> None:
         response = _target_change(_Kind.REMOVE, [target_id], 0)
-        response.target_change.cause.code = error.code.value[0]
+        response.target_change.cause.code = error.code
         response.target_change.cause.message = error.message
         self._send(response)
 
@@ -190,7 +189,7 @@ class _Stream:
         try:
             self._access.check(self._caller, "Listen", listened.request)
         except StatusError as error:
-            if error.code is not grpc.StatusCode.PERMISSION_DENIED:
+            if error.code is not Code.PERMISSION_DENIED:
                 raise
             del self._targets[target_id]
             if isinstance(listened.target, QueryTarget):

@@ -1,30 +1,37 @@
-"""From gRPC to the methods: generic handlers that parse and abort as Google does."""
+"""From gRPC to the methods: handlers that parse and refuse as Google does."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
-
-import grpc
-import grpc.aio
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from continuon_local.firestore.access import caller_of
 from continuon_local.firestore.calls import parse, status_of
 from continuon_local.firestore.errors import unimplemented
+from continuon_local.grpc_wire.call import Handler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
+    from continuon_local.firestore.access import Caller
     from continuon_local.firestore.calls import Calls, Method
+    from continuon_local.grpc_wire.call import Call
 
-    Context = grpc.aio.ServicerContext[Any, Any]
+    Serve = Callable[[Call], Awaitable[None]]
 
 __all__ = ["SERVICE", "MethodTable"]
 
 SERVICE = "google.firestore.v1.Firestore"
 
 
-class MethodTable(grpc.GenericRpcHandler):
+@lru_cache(maxsize=256)
+def _caller(metadata: tuple[tuple[str, str], ...]) -> Caller:
+    """Read the caller; a client sends the same metadata over and over."""
+    return caller_of(metadata)
+
+
+class MethodTable:
     """Serves the methods of the Firestore service, and UNIMPLEMENTED for all others."""
 
     def __init__(self, calls: Calls) -> None:
@@ -34,68 +41,58 @@ class MethodTable(grpc.GenericRpcHandler):
             for name, method in calls.methods.items()
         }
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+    def resolve(self, path: str) -> Handler:
         """Return the handler for a call."""
-        path = handler_call_details.method
-        return self._handlers.get(path) or self._unknown(path)
+        return self._handlers.get(path) or _unknown(path)
 
-    def _unknown(self, path: str) -> Any:
-        async def refuse(_: bytes, context: Context) -> bytes:
-            error = unimplemented(path.removeprefix("/"))
-            await context.abort(error.code, error.message)
-
-        return grpc.unary_unary_rpc_method_handler(refuse)
-
-    def _handler(self, name: str, method: Method) -> Any:
+    def _handler(self, name: str, method: Method) -> Handler:
         # Requests are parsed by us, so that a malformed one is refused as Google refuses it.
         if method.unary is not None:
-            return grpc.unary_unary_rpc_method_handler(self._serve_unary(name, method))
+            return Handler(_with_status(name, self._unary(name, method)))
         if method.stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._serve_stream(name, method))
-        return grpc.stream_stream_rpc_method_handler(self._serve_bidi(name, method))
+            return Handler(_with_status(name, self._stream(name, method)))
+        return Handler(_with_status(name, self._bidi(name, method)), streams_requests=True)
 
-    def _serve_unary(self, name: str, method: Method) -> Any:
-        async def serve(raw: bytes, context: Context) -> bytes:
-            try:
-                caller = caller_of(context.invocation_metadata())
-                response = await self._calls.unary(name, parse(method.request, raw), caller)
-            except Exception as error:  # noqa: BLE001 - every error becomes a status
-                status = status_of(error, name)
-            else:
-                return response
-            return await context.abort(status.code, status.message)
+    def _unary(self, name: str, method: Method) -> Serve:
+        async def serve(call: Call) -> None:
+            request = parse(method.request, call.request())
+            await call.send(await self._calls.unary(name, request, _caller(call.head.metadata)))
 
         return serve
 
-    def _serve_stream(self, name: str, method: Method) -> Any:
-        async def serve(raw: bytes, context: Context) -> None:
-            try:
-                caller = caller_of(context.invocation_metadata())
-                request = parse(method.request, raw)
-                async with aclosing(self._calls.stream(name, request, caller)) as responses:
-                    async for response in responses:
-                        await context.write(response)
-            except Exception as error:  # noqa: BLE001 - every error becomes a status
-                status = status_of(error, name)
-            else:
-                return
-            await context.abort(status.code, status.message)
+    def _stream(self, name: str, method: Method) -> Serve:
+        async def serve(call: Call) -> None:
+            request, caller = parse(method.request, call.request()), _caller(call.head.metadata)
+            async with aclosing(self._calls.stream(name, request, caller)) as responses:
+                async for response in responses:
+                    await call.send(response)
 
         return serve
 
-    def _serve_bidi(self, name: str, method: Method) -> Any:
-        async def serve(requests: AsyncIterator[bytes], context: Context) -> None:
-            try:
-                caller = caller_of(context.invocation_metadata())
-                parsed = (parse(method.request, raw) async for raw in requests)
-                # Closed here and now, so that a listener is gone when its client is.
-                async with aclosing(self._calls.bidi(name, parsed, caller)) as responses:
-                    async for response in responses:
-                        await context.write(response)
-            except Exception as error:  # noqa: BLE001 - every error becomes a status
-                status = status_of(error, name)
-            else:
-                return
-            await context.abort(status.code, status.message)
+    def _bidi(self, name: str, method: Method) -> Serve:
+        async def serve(call: Call) -> None:
+            caller = _caller(call.head.metadata)
+            parsed = (parse(method.request, raw) async for raw in call.requests())
+            # Closed here and now, so that a listener is gone when its client is.
+            async with aclosing(self._calls.bidi(name, parsed, caller)) as responses:
+                async for response in responses:
+                    await call.send(response)
 
         return serve
+
+
+def _with_status(name: str, serve: Serve) -> Serve:
+    async def answered(call: Call) -> None:
+        try:
+            await serve(call)
+        except Exception as error:
+            raise status_of(error, name) from error
+
+    return answered
+
+
+def _unknown(path: str) -> Handler:
+    async def refuse(_: Call) -> None:
+        raise unimplemented(path.removeprefix("/"))
+
+    return Handler(refuse)

@@ -11,7 +11,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.cloud.firestore_v1.types import query as query_types
 
 from continuon_local.firestore.errors import StatusError
@@ -22,6 +21,7 @@ from continuon_local.firestore.rules_queries import queried_documents, query_val
 from continuon_local.firestore.rules_users import authenticated
 from continuon_local.firestore.rules_values import fields_value, timestamp_of
 from continuon_local.firestore.rules_writes import planned_writes
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.meter import Operation
 from continuon_local.rules import (
     AccessBudget,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from continuon_local.firestore.rules_source import RulesSource
     from continuon_local.firestore.store import StoredDocument
 
-__all__ = ["RulesAccess"]
+__all__ = ["RulesAccess", "RulesDocuments"]
 
 _LOG = logging.getLogger(__name__)
 _Query = query_types.StructuredQuery.pb()
@@ -51,10 +51,10 @@ _ADMIN_ONLY = {
 
 
 def _denied(message: str = "Missing or insufficient permissions.") -> StatusError:
-    return StatusError(grpc.StatusCode.PERMISSION_DENIED, message)
+    return StatusError(Code.PERMISSION_DENIED, message)
 
 
-class _Documents:
+class RulesDocuments:
     """Reads for rules: the present state, and what a commit makes of it.
 
     Args:
@@ -98,7 +98,7 @@ class _Judge:
 
     def require(
         self,
-        documents: _Documents,
+        documents: RulesDocuments,
         method: str,
         path: tuple[Any, ...],
         **seen: Any,
@@ -184,7 +184,7 @@ class RulesAccess:
         if query.HasField("where"):
             check_disjunctions(query.where)
         seen = query_value(query)
-        documents = _Documents(self._engine, judge.database)
+        documents = RulesDocuments(self._engine, judge.database)
         for possible in queried_documents(parent, query):
             judge.require(documents, "list", possible.path, resource=possible.resource, query=seen)
 
@@ -222,7 +222,7 @@ class RulesAccess:
     def _require_get(self, judge: _Judge, name: str, stored: StoredDocument | None) -> None:
         document = None if stored is None else Document.FromString(stored.data)
         path, resource = _seen(name, document)
-        judge.require(_Documents(self._engine, judge.database), "get", path, resource=resource)
+        judge.require(RulesDocuments(self._engine, judge.database), "get", path, resource=resource)
 
     def guard(self, caller: Caller) -> Guard | None:
         """Return what judges a user's writes at their commit, None for an administrator."""
@@ -238,7 +238,7 @@ class RulesAccess:
     def _judge_writes(self, caller: Caller, writes: Sequence[Message], version: int) -> None:
         planned = planned_writes(writes, version, self._load)
         database = parse_document_name(next(iter(planned))).collection.database
-        documents = _Documents(
+        documents = RulesDocuments(
             self._engine, database, {name: plan.after for name, plan in planned.items()}
         )
 

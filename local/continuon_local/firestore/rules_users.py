@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
-
 from continuon_local.auth.tokens import decode_unsigned
 from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.rules_values import claims_value
+from continuon_local.grpc_wire.codes import Code
 
 __all__ = ["authenticated"]
 
@@ -45,6 +44,4 @@ def authenticated(token: str | None, project_id: str, now_s: float) -> dict[str,
 
 
 def _refused(reason: str) -> StatusError:
-    return StatusError(
-        grpc.StatusCode.UNAUTHENTICATED, f"Missing or invalid authentication: {reason}."
-    )
+    return StatusError(Code.UNAUTHENTICATED, f"Missing or invalid authentication: {reason}.")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import grpc.aio
 
 from continuon_local.database import open_database
 from continuon_local.events.outbox import Outbox
-from continuon_local.fault_layers import FaultyHandlers
+from continuon_local.fault_layers import faulty_calls
 from continuon_local.firestore.app import FirestoreApp
 from continuon_local.firestore.calls import Calls
 from continuon_local.firestore.emulator import EmulatorApi
@@ -18,29 +14,26 @@ from continuon_local.firestore.engine import Engine
 from continuon_local.firestore.events import EventRecorder
 from continuon_local.firestore.expiry import Expiry
 from continuon_local.firestore.faults import faulty_app
-from continuon_local.firestore.front import Front
 from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.limits import MAX_MESSAGE_BYTES
 from continuon_local.firestore.methods import method_table
 from continuon_local.firestore.rpc import MethodTable
-from continuon_local.firestore.rules_access import RulesAccess
+from continuon_local.firestore.rules_access import RulesAccess, RulesDocuments
 from continuon_local.firestore.rules_source import RulesSource
 from continuon_local.firestore.triggers import TriggerDelivery
+from continuon_local.grpc_wire.port import Port
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+    from pathlib import Path
 
     from continuon_local.service import ServiceContext
 
 __all__ = ["FirestoreService"]
 
-_OPTIONS = [
-    # The limit on a request, with room for what surrounds it.
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + 64 * 1024),
-    ("grpc.max_send_message_length", -1),
-]
-_STOP_GRACE_S = 1.0
+_MAX_MESSAGE_BYTES = MAX_MESSAGE_BYTES + 64 * 1024
+"""The limit on a request, with room for what surrounds it."""
 
 
 class FirestoreService:
@@ -71,14 +64,12 @@ class FirestoreService:
         self._requested_port = port
         self._app: FirestoreApp | None = None
         self._expiry: Expiry | None = None
-        self._front: Front | None = None
-        self._socket_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._front: Port | None = None
         self._indexes_file = indexes_file
         self._rules = RulesSource(rules_file)
         self._functions_emulator = functions_emulator
         self._triggers: TriggerDelivery | None = None
         self._connection: sqlite3.Connection | None = None
-        self._server: grpc.aio.Server | None = None
         self._outbox: Outbox | None = None
         self._events: EventRecorder | None = None
         self._engine: Engine | None = None
@@ -109,6 +100,16 @@ class FirestoreService:
     def listener_count(self) -> int:
         """How many Listen streams are open."""
         return 0 if self._engine is None else self._engine.listener_count
+
+    def rules_documents(self, project_id: str) -> RulesDocuments:
+        """Return a reader of the default database, for the rules of Cloud Storage.
+
+        Raises:
+            RuntimeError: The service has not been started.
+        """
+        if self._engine is None:
+            raise RuntimeError("the Firestore service has not been started")
+        return RulesDocuments(self._engine, f"projects/{project_id}/databases/(default)")
 
     def watch_events(self, patterns: Iterable[str]) -> None:
         """Record events for documents whose path matches one of ``patterns``.
@@ -145,20 +146,13 @@ class FirestoreService:
             engine.is_exempt = indexes.is_exempt
             self._expiry = Expiry(engine, indexes.lifetimes)
             self._expiry.start()
-        self._socket_folder = tempfile.TemporaryDirectory(prefix="firestore-")
-        socket_path = str(Path(self._socket_folder.name) / "grpc")
-        server = grpc.aio.server(options=_OPTIONS)
-        faults = self._context.faults
-        handlers = FaultyHandlers(MethodTable(calls), faults, self.name)
-        server.add_generic_rpc_handlers([handlers])
-        server.add_insecure_port(f"unix:{socket_path}")
-        await server.start()
-        self._server = server
         self._triggers = TriggerDelivery(engine, self._functions_emulator)
         app = self._app = FirestoreApp(calls, EmulatorApi(engine, access, self._triggers))
-        self._front = front = Front(
-            faulty_app(app, faults),
-            socket_path,
+        faults = self._context.faults
+        self._front = front = Port(
+            faulty_calls(MethodTable(calls).resolve, faults, self.name),
+            limit=_MAX_MESSAGE_BYTES,
+            app=faulty_app(app, faults),
             host=self._context.host,
             port=self._requested_port,
         )
@@ -170,9 +164,6 @@ class FirestoreService:
 
     async def stop(self) -> None:
         """Finish what is under way, close the port and the data. Safe to call twice."""
-        if self._server is not None:
-            await self._server.stop(_STOP_GRACE_S)
-            self._server = None
         if self._app is not None:
             await self._app.stop()
         if self._front is not None:
@@ -181,9 +172,6 @@ class FirestoreService:
             await self._triggers.stop()
         if self._expiry is not None:
             await self._expiry.stop()
-        if self._socket_folder is not None:
-            self._socket_folder.cleanup()
-            self._socket_folder = None
         if self._engine is not None:
             self._engine.settle()
         if self._connection is not None:

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 
 from continuon_local.database import open_database
@@ -15,6 +14,7 @@ from continuon_local.firestore.engine import Engine, Reader
 from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.events import EventRecorder
 from continuon_local.firestore.messages import Document, Message, Write
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.service import ServiceContext
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def test_a_refusal_is_never_about_what_is_not_on_the_disk(cloud: Cloud) ->
         return_exceptions=True,
     )
     assert isinstance(outcomes[1], StatusError)
-    assert outcomes[1].code is grpc.StatusCode.ALREADY_EXISTS
+    assert outcomes[1].code is Code.ALREADY_EXISTS
     assert await cloud.text("a") == "1"
     # The second had to know first whether the one before it had really happened.
     position = cloud.statements.index("COMMIT", cloud.statements.index("COMMIT") + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
 import pytest
 from google.cloud.firestore_v1._helpers import decode_dict, encode_value
 
@@ -15,6 +14,7 @@ from continuon_local.firestore.times import to_timestamp
 from continuon_local.firestore.transforms import apply_transform
 from continuon_local.firestore.validation import check_document, check_fields, document_size
 from continuon_local.firestore.writes import apply_write
+from continuon_local.grpc_wire.codes import Code
 
 NAME = "projects/p/databases/(default)/documents/users/u1"
 T1, T2 = 1_000_000, 2_000_000
@@ -63,7 +63,7 @@ def test_field_paths_are_split(text: str, segments: tuple[str, ...]) -> None:
 def test_malformed_field_paths_are_refused(text: str) -> None:
     with pytest.raises(StatusError) as caught:
         parse_field_path(text)
-    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 def test_nested_fields_are_set_read_and_removed() -> None:
@@ -146,7 +146,7 @@ def test_an_integer_in_place_of_an_equal_double_is_a_change() -> None:
     assert written.update_time == to_timestamp(T2)
 
 
-def _code(write: Message, current: Message | None) -> grpc.StatusCode:
+def _code(write: Message, current: Message | None) -> Code:
     with pytest.raises(StatusError) as caught:
         apply_write(write, current, T2)
     return caught.value.code
@@ -157,9 +157,9 @@ def test_failed_preconditions_have_googles_codes() -> None:
     must_exist = update({}, current_document={"exists": True})
     must_not_exist = update({}, current_document={"exists": False})
     at_other_time = update({}, current_document={"update_time": to_timestamp(T2)})
-    assert _code(must_exist, None) is grpc.StatusCode.NOT_FOUND
-    assert _code(must_not_exist, stored) is grpc.StatusCode.ALREADY_EXISTS
-    assert _code(at_other_time, stored) is grpc.StatusCode.FAILED_PRECONDITION
+    assert _code(must_exist, None) is Code.NOT_FOUND
+    assert _code(must_not_exist, stored) is Code.ALREADY_EXISTS
+    assert _code(at_other_time, stored) is Code.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_failed_preconditions_have_googles_codes() -> None:
 def test_fields_that_firestore_does_not_store_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(StatusError) as caught:
         check_fields(document(fields).fields)
-    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 def test_arrays_directly_in_arrays_are_refused() -> None:
@@ -222,4 +222,4 @@ def test_more_than_500_transforms_of_a_document_are_refused() -> None:
     write = Write(update={"name": NAME})
     for number in range(501):
         write.update_transforms.add(field_path=f"f{number}", increment=value(1))
-    assert _code(write, None) is grpc.StatusCode.INVALID_ARGUMENT
+    assert _code(write, None) is Code.INVALID_ARGUMENT

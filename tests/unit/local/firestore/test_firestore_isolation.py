@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 
-import grpc
 import pytest
 
 from continuon_local.database import open_database
@@ -25,6 +24,7 @@ from continuon_local.firestore.messages import (
     Write,
 )
 from continuon_local.firestore.query import compile_query
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.service import ServiceContext
 
 DATABASE = "projects/p/databases/(default)"
@@ -44,7 +44,7 @@ def amount(data: bytes) -> int:
 
 
 def is_aborted(error: StatusError) -> bool:
-    return error.code is grpc.StatusCode.ABORTED
+    return error.code is Code.ABORTED
 
 
 async def transfer(engine: Engine, chance: random.Random) -> bool:

@@ -6,7 +6,6 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
@@ -18,6 +17,7 @@ from google.cloud.firestore_v1.vector import Vector
 from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.indexes import IndexChecker, load_indexes
 from continuon_local.firestore.query import CompiledQuery, compile_query
+from continuon_local.grpc_wire.codes import Code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def test_inequality_fields_and_the_name_are_implied_orders() -> None:
 def test_queries_beyond_the_limits_are_refused(query: Any) -> None:
     with pytest.raises(StatusError) as caught:
         compiled(query)
-    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 DATABASE = "projects/p/databases/(default)"
@@ -85,7 +85,7 @@ def missing(query: Any, checker: IndexChecker = CHECKER) -> list[tuple[str, str]
         refused = error
     if refused is None:
         return None
-    assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert refused.code is Code.FAILED_PRECONDITION
     definition = json.loads(refused.message.partition("firestore.indexes.json: ")[2])
     return [
         (field["fieldPath"], field.get("order") or field["arrayConfig"])
