@@ -12,11 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_PURE = ("google", "fastapi", "starlette", "functions_framework", ".store", ".api")
+
 FORBIDDEN = {
     "service": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
     "layout": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
     "records": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
     "errors": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
+    **dict.fromkeys(("callbacks", "creation", "money", "selection", "supervision"), _PURE),
     "store": ("fastapi", "starlette", "functions_framework", ".api"),
     "ingest": ("fastapi", "starlette", "functions_framework", ".api"),
     "uploads": ("fastapi", "starlette", "functions_framework", ".api"),

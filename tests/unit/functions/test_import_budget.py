@@ -14,6 +14,16 @@ FUNCTIONS = Path(__file__).resolve().parents[3] / "functions"
 # By the module an entry point loads at its first call: packages that must stay out of its process
 # until a request needs them. firebase_admin is for people's tokens only, which no event has.
 BUDGET = {
+    "training/continuon_training.api.surface": ("continuon.rlds", "firebase_admin"),
+    "training/continuon_training.dispatch": (
+        "continuon.rlds",
+        "fastapi",
+        "firebase_admin",
+        "google.cloud.storage",
+    ),
+    "training/continuon_training.dead_letters": ("fastapi", "google.cloud.storage"),
+    "training/continuon_training.slow_loop": ("fastapi", "google.cloud.storage"),
+    "training/continuon_training.watchdog": ("fastapi", "firebase_admin", "google.cloud.storage"),
     "rlds/continuon_rlds.api.uploads": ("continuon.rlds", "firebase_admin", "google.pubsub_v1"),
     "rlds/continuon_rlds.api.episodes": ("continuon.rlds", "firebase_admin", "google.pubsub_v1"),
     "rlds/continuon_rlds.api.ingest": ("firebase_admin",),

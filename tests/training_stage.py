@@ -1,0 +1,232 @@
+"""Training on a local cloud: a project with short durations, episodes, and a look at jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from conftest import REPOSITORY, run_local_cloud
+from function_processes import function_process
+from product import BUCKET, Account, Product, copied_project, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["FAKE_TRAINER", "ROBOT_MODEL", "Stage", "training_stage"]
+
+FAKE_TRAINER = REPOSITORY / "tests" / "fake_trainer.py"
+ROBOT_MODEL = "arm-one"
+FINAL = {"completed", "failed", "cancelled"}
+_NUMBERS = itertools.count(1)
+
+DURATIONS = {
+    "CONTINUON_JOB_LEASE_S": "2",
+    "CONTINUON_JOB_START_S": "20",
+    "CONTINUON_DISPATCH_LEASE_S": "2",
+    "CONTINUON_REDISPATCH_S": "3",
+    "CONTINUON_JOB_CLEANUP_GRACE_S": "0",
+    "CONTINUON_HEARTBEAT_S": "1",
+}
+"""So that nothing in a test waits for a minute."""
+
+
+@dataclass
+class Stage:
+    """A running product with a fake trainer, and one account on it."""
+
+    product: Product
+    watchdog_url: str
+    owner: Account
+    folder: Path
+    jobs: list[str] = field(default_factory=list)
+
+    # --- What is there before ---------------------------------------------------------------------
+
+    def episodes(self, count: int, *, owner: Account | None = None, **changes: Any) -> list[str]:
+        """Store validated episodes, each with one object, as ingest would leave them."""
+        bucket = self.product.storage.bucket(BUCKET)
+        batch = self.product.firestore.batch()
+        names = []
+        for _ in range(count):
+            name = f"ep_train_{next(_NUMBERS):05d}"
+            prefix = f"episodes/validated/robot-1/{name}"
+            moment = datetime.now(UTC)
+            fields = {
+                "episode_id": name,
+                "robot_id": "robot-1",
+                "owner_id": (owner or self.owner).uid,
+                "robot_model": ROBOT_MODEL,
+                "status": "validated",
+                "uploaded_at": moment,
+                "validated_at": moment,
+                "metadata": {},
+                "storage_ref": prefix,
+                "training_eligible": True,
+                "quality": 0.9,
+                "sha256": hashlib.sha256(name.encode()).hexdigest(),
+                **changes,
+            }
+            bucket.blob(f"{prefix}/episode.json").upload_from_string(b"{}")
+            batch.set(self.product.firestore.document(f"rlds_episodes/{name}"), fields)
+            names.append(name)
+        batch.commit()
+        return names
+
+    # --- What a user does -------------------------------------------------------------------------
+
+    def start(self, *, key: str | None = None, **request: Any) -> dict[str, Any]:
+        """Create a job and return it."""
+        response = self.create(key=key, **request)
+        assert response.status_code == 201, response.text
+        job: dict[str, Any] = response.json()
+        return job
+
+    def create(self, *, key: str | None = None, **request: Any) -> httpx.Response:
+        """Ask for a job."""
+        body = {
+            "type": "seed",
+            "robot_model": ROBOT_MODEL,
+            "backend": "subprocess",
+            "hyperparams": {},
+            **request,
+        }
+        headers = {"authorization": f"Bearer {self.owner.token}"}
+        if key is not None:
+            headers["idempotency-key"] = key
+        return self.product.http.post("/api/v1/training/jobs", json=body, headers=headers)
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request of the owner below `/api/v1/training`."""
+        return self.owner.call(method, f"/api/v1/training{path}", **options)
+
+    def trainer(self, token: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Send a request of a trainer below `/api/v1/training`."""
+        headers = {"authorization": f"Bearer {token}"}
+        url = f"/api/v1/training{path}"
+        return self.product.http.request(method, url, json=body, headers=headers)
+
+    def lease(self, label: str = "lab", worker_id: str = "w1") -> dict[str, Any]:
+        """Lease a job and return what the worker is told."""
+        body = {"worker_id": worker_id, "backend_label": label}
+        response = self.call("POST", "/lease", json=body)
+        assert response.status_code == 200, response.text
+        leased: dict[str, Any] = response.json()
+        return leased
+
+    # --- A look inside ----------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job's document."""
+        found = self.product.firestore.document(f"training_jobs/{job_id}").get().to_dict()
+        assert found is not None
+        result: dict[str, Any] = found
+        return result
+
+    def change(self, job_id: str, fields: Mapping[str, Any]) -> None:
+        """Write to a job's document, as no API can: to age it, for example."""
+        self.product.firestore.document(f"training_jobs/{job_id}").update(dict(fields))
+
+    def age(self, job_id: str, *names: str, by_s: float = 10_000) -> None:
+        """Move moments of a job's document into the past."""
+        data, earlier = self.job(job_id), timedelta(seconds=by_s)
+        fields = {}
+        for name in names:
+            value: Any = data
+            for part in name.split("."):
+                value = value[part]
+            fields[name] = value - earlier
+        self.change(job_id, fields)
+
+    def watch(self) -> dict[str, int]:
+        """Run the watchdog once and return what it did."""
+        response = httpx.post(self.watchdog_url, timeout=60)
+        assert response.status_code == 200, response.text
+        done: dict[str, int] = response.json()
+        return done
+
+    def ended(self, job_id: str, *, watch: bool = False, timeout_s: float = 90.0) -> dict[str, Any]:
+        """Wait until a job has ended and its end was published; return its document."""
+
+        def find() -> dict[str, Any] | None:
+            if watch:
+                self.watch()
+            data = self.job(job_id)
+            return data if data["status"] in FINAL and data["announced"] else None
+
+        return wait_for(find, timeout_s=timeout_s)
+
+    def until(self, job_id: str, status: str, *, timeout_s: float = 90.0) -> dict[str, Any]:
+        """Wait until a job is in ``status``."""
+
+        def find() -> dict[str, Any] | None:
+            data = self.job(job_id)
+            return data if data["status"] == status else None
+
+        return wait_for(find, timeout_s=timeout_s)
+
+    def below(self, job_id: str, collection: str) -> list[dict[str, Any]]:
+        """Return the documents of a collection below a job, by name."""
+        parent = self.product.firestore.document(f"training_jobs/{job_id}")
+        return [one.to_dict() for one in parent.collection(collection).stream()]
+
+    def audit(self, job_id: str) -> list[str]:
+        """Return what the audit log has about a job."""
+        entries = self.product.firestore.collection("audit_log").stream()
+        found = [entry.to_dict() for entry in entries]
+        return [e["action"] for e in found if e["subject"] == f"training_jobs/{job_id}"]
+
+    def works(self) -> list[str]:
+        """Return the names of every work that the subprocess backend was ever given."""
+        return sorted(path.name for path in self.folder.glob("work/**/continuon-job-*"))
+
+
+def _project(folder: Path, variables: Mapping[str, str]) -> Path:
+    root = copied_project(folder / "project", codebases=("rlds", "fleet", "training"))
+    command = [sys.executable, str(FAKE_TRAINER)]
+    chosen = {
+        "CONTINUON_TRAINER_COMMAND": json.dumps(command),
+        "CONTINUON_SUBPROCESS_DIR": str(folder / "work"),
+        **DURATIONS,
+        **variables,
+    }
+    lines = [f"{name}={value!r}\n" for name, value in chosen.items()]
+    with (root / "functions/training/.env.local").open("a", encoding="utf-8") as file:
+        file.writelines(["\n", *lines])
+    return root
+
+
+@contextlib.contextmanager
+def training_stage(*options: str, **variables: str) -> Iterator[Stage]:
+    """Run a product whose trainer is the fake one; ``variables`` are the codebase's.
+
+    The watchdog is served by a process of its own: the local cloud's runs each minute, a test
+    wants it now.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = _project(folder, variables)
+        with run_local_cloud(root, "--retry-base", "0.1", *options) as cloud:
+            environment = {
+                **cloud.env,
+                **DURATIONS,
+                **variables,
+                "CONTINUON_SUBPROCESS_DIR": str(folder / "work"),
+                "CONTINUON_TRAINING_BACKENDS": '["subprocess", "pull"]',
+                "CONTINUON_PUBLIC_URL": cloud.url,
+            }
+            # What kills the functions of the cloud must not kill this one.
+            environment["CONTINUON_FAULT"] = ""
+            with function_process("training", "training_watchdog", "http", environment) as url:
+                product = Product(cloud)
+                yield Stage(product, url, product.account(), folder)
+                product.close()
