@@ -17,6 +17,12 @@ from continuon.contracts.episodes import (
     SignedUrlRequest,
     SignedUrlResponse,
 )
+from continuon.contracts.ota import (
+    CheckRequest,
+    CheckResponse,
+    ReportRequest,
+    ReportResponse,
+)
 from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfile
 from continuon_cloud.accounts import Accounts
 from continuon_cloud.errors import UnreachableError
@@ -184,6 +190,16 @@ class ContinuonClient:
     async def me(self) -> UserProfile:
         """Return the signed-in person's profile, plan and quota."""
         return await self._get("/api/v1/auth/me", UserProfile)
+
+    # --- Updates ---------------------------------------------------------------------------------
+
+    async def check_update(self, request: CheckRequest) -> CheckResponse:
+        """Ask, as a robot, whether there is a bundle to install."""
+        return await self._post("/api/ota/check", request, CheckResponse)
+
+    async def report_update(self, request: ReportRequest) -> ReportResponse:
+        """Say, as a robot, how an installation goes."""
+        return await self._post("/api/ota/report", request, ReportResponse)
 
     # ---------------------------------------------------------------------------------------------
 
