@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from continuon_cloud import __version__
-from continuon_cloud.cli import accounts, episodes, queues, robots, train, worker
+from continuon_cloud.cli import accounts, episodes, models, queues, robots, train, worker
 from continuon_cloud.cli.exits import ExitCode
 from continuon_cloud.cli.state import CliState, state_of
 from continuon_cloud.settings import DEFAULT_URL
@@ -56,9 +56,19 @@ app.add_typer(robots.app, name="robot")
 app.add_typer(episodes.app, name="episode")
 app.add_typer(queues.app, name="queue")
 app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
 accounts.register(app)
 worker.register(app)
-for _group in (app, robots.app, episodes.app, queues.app, train.app):
+_GROUPS = (
+    app,
+    robots.app,
+    episodes.app,
+    queues.app,
+    train.app,
+    models.app,
+    models.model_aliases.app,
+)
+for _group in _GROUPS:
     for _command in _group.registered_commands:
         _command.help = _preformatted((_command.callback and _command.callback.__doc__) or "")
 

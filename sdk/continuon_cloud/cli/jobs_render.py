@@ -11,7 +11,7 @@ from continuon_cloud.cli.plot import Curve, plot
 from continuon_cloud.cli.render import columns, size, state_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
     from rich.text import Text
@@ -93,7 +93,7 @@ def print_metrics(out: Console, rows: Rows, name: str) -> None:
     table = columns("split", "step", "last values")
     for split, row in last.items():
         numbers = {n: v for n, v in row.items() if n not in {"step", "split"}}
-        table.add_row(split, str(row["step"]), _numbers(numbers))
+        table.add_row(split, str(row["step"]), _summary(numbers))
     if last:
         out.print(table)
 
@@ -147,7 +147,7 @@ def _facts(job: Job) -> list[tuple[str, str]]:
         ("attempt", str(job.attempt)),
         ("step", "" if job.step is None else str(job.step)),
         ("checkpoint", _checkpoint(job)),
-        ("metrics", _numbers(job.output.metrics if job.output else job.metrics)),
+        ("metrics", _summary(job.output.metrics if job.output else job.metrics)),
         ("cost", f"${job.cost_usd:.4f}{_limit(job)}"),
         ("retry of", job.retry_of or ""),
         ("result", _result(job)),
@@ -180,8 +180,16 @@ def _result(job: Job) -> str:
     return f"not registered: {registration.get('message')}" if registration else "being registered"
 
 
-def _numbers(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+def _summary(values: Mapping[str, float]) -> str:
+    """Return means with their intervals behind them, where both ends are among the numbers."""
+    parts = []
+    for name, value in sorted(values.items()):
+        if name.endswith(("_low", "_high")) and name.rpartition("_")[0] in values:
+            continue
+        low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+        interval = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+        parts.append(f"{name} {value:.4g}{interval}")
+    return ", ".join(parts)
 
 
 def print_lineage(out: Console, version: ModelVersion) -> None:
@@ -197,7 +205,7 @@ def print_lineage(out: Console, version: ModelVersion) -> None:
     if len(episodes) > _SHOWN_EPISODES:
         out.print(f"    and {len(episodes) - _SHOWN_EPISODES} more; --json shows all")
     if version.metrics:
-        out.print(f"  {_numbers(version.metrics)}")
+        out.print(f"  {_summary(version.metrics)}")
 
 
 def print_budget(out: Console, budget: Budget) -> None:

@@ -40,8 +40,6 @@ app = typer.Typer(
     help="Train models on your episodes: start, follow, cancel and retry jobs.",
 )
 
-train_settings.register(app)
-
 _START_ATTEMPTS = 3
 
 JobArgument = Annotated[str, typer.Argument(help="Job id, as `train list` shows it.")]
@@ -336,3 +334,6 @@ def retry(
             return await client.training.retry(job_id)
 
     _show_or_follow(state, state.run(again()), watch=watch, metric=metric)
+
+
+train_settings.register(app)

@@ -24,6 +24,7 @@ from continuon.contracts.training import (
     MetricsResponse,
     ReleaseRequest,
     ReleaseResponse,
+    StopReason,
 )
 from continuon_cloud.errors import ApiProblem, UnreachableError
 from continuon_cloud.training.errors import CloudLostError, StoppedError
@@ -50,6 +51,10 @@ _LONGEST_WAIT_S: Final = 15.0
 _TEMPORARY: Final = frozenset({408, 425, 429})
 _NOT_OURS: Final = frozenset({401, 403, 404, 410})
 """The token is of an attempt that was replaced, or of a job that ended or was deleted."""
+
+_SUPERSEDED: Final = "job.superseded"
+_CHANGED: Final = "job.changed"
+"""Others wrote the job's document at the same moment; the same call succeeds a little later."""
 
 _SERVER_ERROR: Final = 500
 
@@ -138,10 +143,13 @@ def _wait_s(error: ApiProblem | UnreachableError, attempt: int) -> float:
     drawn = random.uniform(bound / 2, bound)  # noqa: S311 - jitter, not a secret
     if isinstance(error, UnreachableError):
         return drawn
+    if error.code == _SUPERSEDED:
+        raise StoppedError(StopReason.SUPERSEDED.value) from error
     if error.status in _NOT_OURS and not error.code.startswith("http."):
         raise StoppedError("unauthorised") from error
     # A proxy's own 404 or 403, which is no problem document, is an outage like any other.
-    if error.status in _TEMPORARY | _NOT_OURS or error.status >= _SERVER_ERROR:
+    temporary = error.status in _TEMPORARY | _NOT_OURS or error.code == _CHANGED
+    if temporary or error.status >= _SERVER_ERROR:
         return max(drawn, min(error.retry_after_s or 0.0, _LONGEST_WAIT_S * 4))
     raise error
 

@@ -156,10 +156,8 @@ class TrainerJob:
         """
         self.check()
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        prefix = f"{split}." if split else ""
-        latest = {f"{prefix}{name}": value for name, value in finite.items()}
         row = MetricRow.model_validate({"step": step, "split": split, **finite})
-        self._reporter.leave_row(row, latest)
+        self._reporter.leave_row(row)
 
     def log_text(self, text: str) -> None:
         """Add to the job's log; `run_trainer` does this with all output."""

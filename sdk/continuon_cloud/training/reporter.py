@@ -1,4 +1,4 @@
-"""What goes to the cloud while the training runs: heartbeats, progress, metrics and the log.
+"""What goes to the cloud while the training runs: heartbeats, metrics and the log.
 
 All of it is sent from one place, in the background, a batch at a time. The trainer only leaves
 what it has to say and goes on.
@@ -35,9 +35,6 @@ __all__ = ["Reporter"]
 
 FLUSH_S: Final = 2.0
 """How old a row or a line gets before it is sent: a person watches, and a request costs a write."""
-
-PROGRESS_S: Final = 5.0
-"""Between two reports of the present step: each writes the job's document."""
 
 MAX_HELD_ROWS: Final = 10_000
 """Rows kept while the cloud is out of reach; the oldest go first."""
@@ -76,23 +73,16 @@ class Reporter:
         self._log: deque[str] = deque()
         self._log_bytes = 0
         self._log_sequence = min(sequence * _LOGS_PER_CALLBACK, _MAX_LOG_SEQUENCE)
-        self._step: int | None = None
-        self._latest: dict[str, float] = {}
-        self._progress_due = False
         self._heard_at = time.monotonic()
-        self._reported_at = 0.0
         self._in_order = asyncio.Lock()
         self._flushing = asyncio.Lock()
 
     # --- From the trainer's thread ---------------------------------------------------------------
 
-    def leave_row(self, row: MetricRow, latest: dict[str, float]) -> None:
-        """Take a row of metrics, and the latest numbers for the job itself."""
+    def leave_row(self, row: MetricRow) -> None:
+        """Take a row of metrics."""
         with self._lock:
             self._rows.append(row)
-            self._step = row.step
-            self._latest.update(latest)
-            self._progress_due = True
 
     def leave_text(self, text: str) -> None:
         """Take some log."""
@@ -123,7 +113,7 @@ class Reporter:
             self._sequence += 1
             request = CallbackRequest(attempt=self._attempt, sequence=self._sequence, **fields)
             answer = await self._api.callback(request)
-        self._heard_at = self._reported_at = time.monotonic()
+        self._heard_at = time.monotonic()
         if request.state not in _FINAL:
             self._obey(answer)
         return answer
@@ -137,15 +127,7 @@ class Reporter:
     async def _flush_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self._guarded(self._flush_and_report)
-
-    async def _flush_and_report(self) -> None:
-        await self.flush()
-        if self._progress_due and time.monotonic() - self._reported_at >= PROGRESS_S:
-            with self._lock:
-                self._progress_due = False
-                step, latest = self._step, dict(self._latest)
-            await self.callback(state=CallbackState.RUNNING, step=step, metrics=latest or None)
+            await self._guarded(self.flush)
 
     async def _beat(self) -> None:
         while True:

@@ -74,9 +74,9 @@ def _finish(job: TrainerJob, out: Path, result: dict[str, Any]) -> None:
     for split in _SPLITS:
         values = figures(result[split])
         job.log_metrics(steps, split, **values)
-        final |= {f"{split}.{name}": value for name, value in values.items()}
-        final[f"{split}.episodes"] = result[split]["episodes"]
-    final["held_out.beats_baseline"] = float(result["verdict"] == "beats_baseline")
+        final |= {f"{split}/{name}": value for name, value in values.items()}
+        final[f"{split}/episodes"] = result[split]["episodes"]
+    final["held_out/beats_baseline"] = float(result["verdict"] == "beats_baseline")
     _say(f"{result['verdict']}: {result['reason']}")
     job.save_artifact(out / artifacts.CARD, ArtifactKind.MODEL_CARD)
     job.save_artifact(out / artifacts.RESULT, ArtifactKind.RESULT)
