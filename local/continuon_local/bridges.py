@@ -13,8 +13,12 @@ __all__ = ["connect"]
 def connect(services: Mapping[str, Any]) -> None:
     """Connect the started ``services``, by name, as far as they are there.
 
-    Cloud Storage publishes the notifications of its buckets to the local Pub/Sub.
+    Cloud Storage publishes the notifications of its buckets to the local Pub/Sub, and its rules
+    read the documents of the local Firestore.
     """
     storage, pubsub = services.get("storage"), services.get("pubsub")
+    firestore = services.get("firestore")
+    if storage is not None and firestore is not None:
+        storage.connect_firestore(firestore)
     if storage is not None and pubsub is not None:
         storage.connect_pubsub(pubsub)

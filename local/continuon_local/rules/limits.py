@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "MAX_ACCESS_CALLS",
     "MAX_ACCESS_CALLS_OF_BATCH",
+    "MAX_ACCESS_CALLS_OF_STORAGE",
     "MAX_CALL_DEPTH",
     "MAX_EVALUATION_DEPTH",
     "MAX_EXPRESSIONS",
@@ -40,6 +41,10 @@ MAX_ACCESS_CALLS = 10
 
 MAX_ACCESS_CALLS_OF_BATCH = 20
 """Documents read for a whole transaction, batch of writes or read of several documents."""
+
+MAX_ACCESS_CALLS_OF_STORAGE = 2
+"""Documents read by ``firestore.get`` and ``firestore.exists`` for one request to Cloud Storage;
+from firebase.google.com/docs/storage/security#limits."""
 
 MAX_MATCH_NESTING = 10
 """``match`` blocks inside ``match`` blocks."""

@@ -5,11 +5,20 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from continuon_local.auth.tokens import decode_unsigned
 from continuon_local.firestore.rules_values import claims_value
-from continuon_local.rules import ABSENT, EvaluationError, RulesError, Ruleset, RulesRequest
+from continuon_local.meter import Operation
+from continuon_local.rules import (
+    ABSENT,
+    AccessBudget,
+    EvaluationError,
+    RulesError,
+    Ruleset,
+    RulesRequest,
+)
+from continuon_local.rules.limits import MAX_ACCESS_CALLS_OF_STORAGE
 from continuon_local.rules.values import Timestamp
 from continuon_local.storage.errors import StorageError
 
@@ -17,10 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from continuon_local.rules import DocumentReader
     from continuon_local.storage.call import Call
     from continuon_local.storage.records import ObjectRecord
 
-__all__ = ["Caller", "StorageRules", "caller_of"]
+__all__ = ["Caller", "DocumentSource", "StorageRules", "caller_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,11 +101,19 @@ def _unauthenticated() -> StorageError:
     return StorageError(401, "unauthenticated", "Unauthenticated", message)
 
 
-class _NoDocuments:
-    """Answers ``firestore.get``: what is not implemented must not look like a missing document."""
+class DocumentSource(Protocol):
+    """What the local Firestore does for storage rules."""
+
+    def rules_documents(self, project_id: str) -> DocumentReader:
+        """Return a reader of the project's default database."""
+        ...
+
+
+class _NoFirestore:
+    """Answers where no Firestore runs beside: nothing must look like a missing document."""
 
     def read(self, path: Sequence[str], *, after: bool) -> Mapping[str, Any] | None:  # noqa: ARG002
-        raise EvaluationError("Documents cannot be read from the local cloud's storage rules.")
+        raise EvaluationError("There is no local Firestore in this process.")
 
 
 class StorageRules:
@@ -108,6 +126,11 @@ class StorageRules:
         self._path = path
         self._stamp: tuple[int, int] | None = None
         self._ruleset: Ruleset | None = None
+        self._documents: DocumentReader = _NoFirestore()
+
+    def connect(self, documents: DocumentReader) -> None:
+        """Let ``firestore.get`` and ``firestore.exists`` read ``documents``."""
+        self._documents = documents
 
     def check(
         self,
@@ -144,11 +167,22 @@ class StorageRules:
             resource=None if before is None else _value(before),
             new_resource=_new_value(method, after),
         )
-        if ruleset is None or not ruleset.evaluate(request, _NoDocuments()).allowed:
+        if ruleset is None or not self._allows(ruleset, request, call):
             message = "Permission denied. No READ permission."
             if method not in {"get", "list"}:
                 message = "Permission denied. No WRITE permission."
             raise StorageError(403, "forbidden", "AccessDenied", message)
+
+    def _allows(self, ruleset: Ruleset, request: RulesRequest, call: Call) -> bool:
+        """Evaluate; the documents that rules read are billed whatever comes out."""
+        most = MAX_ACCESS_CALLS_OF_STORAGE
+        budget = AccessBudget(per_operation=most, total=most)
+        decision = ruleset.evaluate(request, self._documents, budget)
+        if budget.counted:
+            call.count(Operation.FIRESTORE_READ, budget.counted)
+        if not decision.allowed:
+            _LOG.info("rules refused %s: %s", request.method, decision.explain())
+        return decision.allowed
 
     def _current(self) -> Ruleset | None:
         if self._path is None:

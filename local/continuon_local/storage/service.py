@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from continuon_local.events.outbox import Outbox
     from continuon_local.service import ServiceContext
+    from continuon_local.storage.firebase_rules import DocumentSource
     from continuon_local.storage.pubsub_bridge import Topics
 
 __all__ = ["StorageService"]
@@ -169,6 +170,11 @@ class StorageService:
     def connect_pubsub(self, topics: Topics) -> None:
         """Publish the notifications of buckets to ``topics``, those that already wait included."""
         _started(self._engine).pubsub.connect(topics)
+
+    def connect_firestore(self, documents: DocumentSource) -> None:
+        """Let ``storage.rules`` read the project's documents."""
+        reader = documents.rules_documents(self._context.project_id)
+        _started(self._engine).rules.connect(reader)
 
     def ensure_bucket(self, name: str) -> None:
         """Create a bucket of the default project unless it exists."""

@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from continuon_local.auth.tokens import encode_unsigned
+from continuon_local.meter import Operation
 from continuon_local.storage.app import create_app
 from continuon_local.storage.firebase_rules import StorageRules
+from rules_requests import Documents
 from unit.local.storage.harness import HOST
 
 if TYPE_CHECKING:
@@ -27,6 +29,18 @@ service firebase.storage {
                     && request.resource.contentType == 'text/plain'
                     && (resource == null || resource.metadata.frozen != 'yes');
       allow update: if request.auth.uid == uid && request.resource.metadata.k != 'evil';
+    }
+    match /members/{group}/{file} {
+      allow read: if firestore.get(/databases/(default)/documents/groups/$(group))
+                     .data.members.hasAny([request.auth.uid]);
+    }
+    match /thirds/{file} {
+      allow get: if firestore.exists(/databases/(default)/documents/open/a)
+                 && firestore.exists(/databases/(default)/documents/open/b)
+                 && firestore.exists(/databases/(default)/documents/open/$(file));
+    }
+    match /elsewhere/{file} {
+      allow get: if firestore.exists(/databases/other/documents/open/a);
     }
     match /shared/{file} {
       allow get: if firestore.exists(/databases/(default)/documents/open/$(file));
@@ -166,6 +180,39 @@ async def test_documents_that_cannot_be_read_grant_nothing(firebase: Cloud) -> N
     assert (await upload(firebase, ADA, "shared/a")).status_code == 403
     await firebase.created("shared/a")
     assert (await firebase.http.get(f"{COLLECTION}/shared%2Fa", headers=ADA)).status_code == 403
+
+
+async def test_rules_read_the_documents_of_firestore(firebase: Cloud) -> None:
+    documents = Documents({"groups/g": {"members": ["ada"]}, "open/a": {}, "open/b": {}})
+    firebase.engine.rules.connect(documents)
+    for name in ("members/g/f", "members/none/f", "shared/a", "shared/c", "elsewhere/a"):
+        await firebase.created(name)
+
+    async def status(name: str, who: dict[str, str]) -> int:
+        path = f"{COLLECTION}/{name.replace('/', '%2F')}"
+        return (await firebase.http.get(path, headers=who)).status_code
+
+    assert await status("members/g/f", ADA) == 200
+    assert await status("members/g/f", BOB) == 403
+    assert await status("members/none/f", ADA) == 403
+    assert await status("shared/a", ADA) == 200
+    assert await status("shared/c", ADA) == 403
+    assert await status("elsewhere/a", ADA) == 403
+    assert (await upload(firebase, ADA, "shared/new")).status_code == 200
+    assert set(documents.reads) == {
+        *("groups/g", "groups/none", "open/a", "open/c", "closed/new"),
+    }
+
+
+async def test_a_request_reads_two_documents_and_each_is_billed(firebase: Cloud) -> None:
+    documents = Documents({"open/a": {}, "open/b": {}, "open/c": {}})
+    firebase.engine.rules.connect(documents)
+    for name in ("thirds/a", "thirds/c"):
+        await firebase.created(name)
+    # The first document again is no third one.
+    assert (await firebase.http.get(f"{COLLECTION}/thirds%2Fa", headers=ADA)).status_code == 200
+    assert firebase.engine.meter.totals()[Operation.FIRESTORE_READ] == 2
+    assert (await firebase.http.get(f"{COLLECTION}/thirds%2Fc", headers=ADA)).status_code == 403
 
 
 async def test_without_rules_only_the_administrator_may(cloud: Cloud) -> None:
