@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from continuon_cloud import __version__
-from continuon_cloud.cli import accounts, episodes, models, queues, robots, train, worker
+from continuon_cloud.cli import (
+    accounts,
+    episodes,
+    model_aliases,
+    models,
+    queues,
+    robots,
+    train,
+    worker,
+)
 from continuon_cloud.cli.exits import ExitCode
 from continuon_cloud.cli.state import CliState, state_of
 from continuon_cloud.settings import DEFAULT_URL
@@ -66,7 +75,7 @@ _GROUPS = (
     queues.app,
     train.app,
     models.app,
-    models.model_aliases.app,
+    model_aliases.app,
 )
 for _group in _GROUPS:
     for _command in _group.registered_commands:
