@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,35 @@ from product import BUCKET, Account, Product, copied_project, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FAKE_TRAINER", "ROBOT_MODEL", "Stage", "training_stage"]
+__all__ = [
+    "CRASH_POINTS",
+    "FAKE_TRAINER",
+    "ROBOT_MODEL",
+    "Stage",
+    "crash_variable",
+    "training_stage",
+]
 
 FAKE_TRAINER = REPOSITORY / "tests" / "fake_trainer.py"
 ROBOT_MODEL = "arm-one"
 FINAL = {"completed", "failed", "cancelled"}
 _NUMBERS = itertools.count(1)
+
+CRASH_POINTS = (
+    "create.created",
+    "dispatch.leased",
+    "dispatch.checked",
+    "dispatch.stale_stopped",
+    "dispatch.token_stored",
+    "dispatch.submitted",
+    "dispatch.recorded",
+    "cancel.cancelled",
+    "callback.ended",
+    "finish.published",
+    "lease.leased",
+    "slow_loop.counted",
+    "slow_loop.created",
+)
 
 DURATIONS = {
     "CONTINUON_JOB_LEASE_S": "2",
@@ -48,7 +71,18 @@ class Stage:
     watchdog_url: str
     owner: Account
     folder: Path
-    jobs: list[str] = field(default_factory=list)
+    markers: Path | None = None
+
+    def of_new_account(self) -> Stage:
+        """Return the same product for an account of its own."""
+        return replace(self, owner=self.product.account())
+
+    def arm(self, point: str) -> Path:
+        """Have the next function that reaches ``point`` die there, once; return the marker."""
+        assert self.markers is not None
+        marker = self.markers / point
+        marker.unlink()
+        return marker
 
     # --- What is there before ---------------------------------------------------------------------
 
@@ -185,9 +219,26 @@ class Stage:
         found = [entry.to_dict() for entry in entries]
         return [e["action"] for e in found if e["subject"] == f"training_jobs/{job_id}"]
 
-    def works(self) -> list[str]:
-        """Return the names of every work that the subprocess backend was ever given."""
-        return sorted(path.name for path in self.folder.glob("work/**/continuon-job-*"))
+    def works_of(self, job_id: str) -> int:
+        """Return how many works the subprocess backend was ever given for a job."""
+        name = f"continuon-{job_id.replace('_', '-')}-*"
+        return len(list(self.folder.glob(f"work/**/{name}")))
+
+    def processes(self, job_id: str) -> list[int]:
+        """Return the trainers of a job that run on this machine."""
+        wanted, found = f"CONTINUON_JOB_ID={job_id}".encode(), []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+
+def crash_variable(markers: Path) -> str:
+    """Return the fault plan that kills once at each point whose marker is missing."""
+    return ",".join(f"{point}@once:{markers / point}" for point in CRASH_POINTS)
 
 
 def _project(folder: Path, variables: Mapping[str, str]) -> Path:

@@ -1,0 +1,161 @@
+"""`continuon worker` and the reference trainer on a real cloud: killed, told to stop, cut off."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from product import BUCKET, wait_for
+from training_link import breakable_link
+from training_people import environment_of, recorded, worker_process
+from training_stage import FAKE_TRAINER, ROBOT_MODEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training_stage import Stage
+
+HYPERPARAMS = {
+    "max_steps": 1200,
+    "hidden": [16],
+    "batch_steps": 16,
+    "shuffle_steps": 50,
+    "observation_noise": 0.05,
+    "checkpoint_every": 50,
+    "evaluate_every": 200,
+    "bootstrap_samples": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def lab(shared_stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    stage = shared_stage.of_new_account()
+    folder = tmp_path_factory.mktemp("recordings") / "episodes"
+    names = recorded(stage.owner, folder, prefix="work", robot_model=ROBOT_MODEL)
+    return Lab(stage, names)
+
+
+class Lab:
+    """An owner with recorded episodes, whose jobs wait for workers."""
+
+    def __init__(self, stage: Stage, episodes: list[str]) -> None:
+        self.stage = stage
+        self.episodes = episodes
+
+    def start(self, label: str, **hyperparams: Any) -> str:
+        job = self.stage.start(
+            backend="pull",
+            backend_label=label,
+            episode_ids=self.episodes,
+            hyperparams=HYPERPARAMS | hyperparams,
+        )
+        return str(job["job_id"])
+
+    def checkpointed(self, job_id: str) -> dict[str, Any]:
+        """Wait until the job runs and has a checkpoint."""
+
+        def find() -> dict[str, Any] | None:
+            data = self.stage.job(job_id)
+            return data if data.get("checkpoint") else None
+
+        return wait_for(find, timeout_s=90)
+
+    def model(self, job_id: str) -> bytes:
+        ref = self.stage.job(job_id)["output"]["artifact"]["ref"]
+        content: bytes = self.stage.product.storage.bucket(BUCKET).blob(ref).download_as_bytes()
+        return content
+
+    def log(self, job_id: str) -> str:
+        page = self.stage.call("GET", f"/jobs/{job_id}/logs").json()
+        return "".join(chunk["text"] for chunk in page["chunks"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model of a job that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    job_id = lab.start("calm")
+    environment = environment_of(lab.stage.owner, folder / "home")
+    with worker_process(environment, folder / "work", "calm"):
+        ended = lab.stage.ended(job_id)
+    assert ended["status"] == "completed", ended["error"]
+    return lab.model(job_id)
+
+
+def test_a_job_whose_worker_is_killed_ends_elsewhere_in_the_same_model(
+    lab: Lab, undisturbed: bytes, tmp_path: Path
+) -> None:
+    environment = environment_of(lab.stage.owner, tmp_path / "home")
+    job_id = lab.start("killed")
+    with worker_process(environment, tmp_path / "one", "killed") as first:
+        lab.checkpointed(job_id)
+        first.kill()
+    wait_for(lambda: not lab.stage.processes(job_id) or None)
+    left = lab.stage.job(job_id)
+
+    with worker_process(environment, tmp_path / "two", "killed"):
+        ended = lab.stage.ended(job_id, watch=True)
+
+    assert left["status"] == "running"
+    assert (ended["status"], ended["error"]) == ("completed", None)
+    assert ended["attempt"] > left["attempt"]
+    assert "goes on from the checkpoint of step" in lab.log(job_id)
+    assert lab.model(job_id) == undisturbed
+
+
+def test_a_worker_that_is_told_to_end_gives_its_job_back(lab: Lab, tmp_path: Path) -> None:
+    environment = environment_of(lab.stage.owner, tmp_path / "home")
+    job_id = lab.start("polite", max_steps=100_000_000)
+    with worker_process(environment, tmp_path / "work", "polite") as worker:
+        before = lab.checkpointed(job_id)
+        status, said = worker.terminate()
+    after = lab.stage.job(job_id)
+
+    assert status == 0
+    assert said["jobs"][-1]["outcome"] == "released"
+    assert (after["status"], after["lease"]) == ("queued", None)
+    assert after["attempt"] > before["attempt"]
+    assert not lab.stage.processes(job_id)
+    assert lab.stage.call("POST", f"/jobs/{job_id}/cancel").status_code == 200
+
+
+@pytest.mark.parametrize("trainer", ["reference", "deaf"])
+def test_cancelling_stops_the_trainer_on_the_worker(lab: Lab, trainer: str, tmp_path: Path) -> None:
+    environment = environment_of(lab.stage.owner, tmp_path / "home")
+    # The deaf one neither asks nor listens: its worker has to end it.
+    options = ["--command", f"{sys.executable} {FAKE_TRAINER}"] if trainer == "deaf" else []
+    job_id = lab.stage.start(
+        backend="pull",
+        backend_label=trainer,
+        episode_ids=lab.episodes,
+        hyperparams={"hang_at": 2} if trainer == "deaf" else {"checkpoint_every": 20},
+    )["job_id"]
+    if trainer == "reference":
+        lab.stage.call("POST", f"/jobs/{job_id}/cancel")
+        job_id = lab.start(trainer, max_steps=100_000_000)
+    with worker_process(environment, tmp_path / "work", trainer, *options) as worker:
+        lab.checkpointed(job_id)
+        cancelled = lab.stage.call("POST", f"/jobs/{job_id}/cancel")
+        wait_for(lambda: not lab.stage.processes(job_id) or None, timeout_s=90)
+        _, said = worker.terminate()
+
+    assert cancelled.json()["status"] == "cancelled"
+    assert [(one["job_id"], one["outcome"]) for one in said["jobs"]] == [(job_id, "stopped")]
+    assert lab.stage.job(job_id)["status"] == "cancelled"
+
+
+def test_a_broken_link_costs_no_step(lab: Lab, undisturbed: bytes, tmp_path: Path) -> None:
+    job_id = lab.start("cut")
+    with breakable_link(lab.stage.product.cloud.url) as link:
+        environment = environment_of(lab.stage.owner, tmp_path / "home", url=link.url)
+        with worker_process(environment, tmp_path / "work", "cut"):
+            lab.checkpointed(job_id)
+            link.cut()
+            wait_for(lambda: link.refused >= 2 or None)
+            link.mend()
+            ended = lab.stage.ended(job_id, watch=True)
+
+    assert (ended["status"], ended["error"]) == ("completed", None)
+    assert lab.model(job_id) == undisturbed
