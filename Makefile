@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 PACKAGES := shared/pyproject.toml sdk/pyproject.toml local/pyproject.toml \
 	trainers/behaviour_cloning/pyproject.toml
-CODEBASES := functions/rlds functions/fleet functions/training functions/models
+CODEBASES := functions/rlds functions/fleet functions/training functions/models functions/ota
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \

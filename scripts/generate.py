@@ -34,6 +34,7 @@ APPLICATIONS = (
     "continuon_rlds.api.episodes",
     "continuon_fleet.api",
     "continuon_models.api",
+    "continuon_ota.api.surface",
     "continuon_training.api.surface",
 )
 """Modules whose ``app()`` is the application of one HTTP function."""
@@ -44,8 +45,10 @@ PROBLEM_MODULES = (
     "continuon.platform.problems",
     "continuon_fleet.errors",
     "continuon_models.errors",
+    "continuon_ota.errors",
     "continuon_rlds.errors",
     "continuon_training.errors",
+    "continuon_training.webhooks.errors",
 )
 
 _OPEN_ROUTES = {"/api/health"}

@@ -11,8 +11,10 @@ __all__ = [
     "BUNDLE_NOT_FOUND",
     "BUNDLE_NOT_UPLOADED",
     "DEPLOYMENT_NOT_OFFERED",
+    "METADATA_CONFLICT",
     "METADATA_INVALID",
     "METADATA_NOT_FOUND",
+    "METADATA_NO_KEY",
     "OPERATOR_REQUIRED",
     "ROLLOUT_CHANGED",
     "ROLLOUT_CONFLICT",
@@ -103,6 +105,18 @@ METADATA_INVALID: Final = ProblemType(
     status=422,
     title="The signed metadata cannot be published.",
     remedy="`detail` says what is wrong: a signature, an expiry, or a version that goes back.",
+)
+METADATA_CONFLICT: Final = ProblemType(
+    code="metadata.conflict",
+    status=409,
+    title="This version of the signed metadata is taken, or goes back.",
+    remedy="Download what is published, sign the next version and publish again.",
+)
+METADATA_NO_KEY: Final = ProblemType(
+    code="metadata.no_key",
+    status=503,
+    title="This deployment has no online keys, so nothing can be published.",
+    remedy="Set CONTINUON_OTA_SNAPSHOT_KEY (and CONTINUON_OTA_TIMESTAMP_KEY) to key URIs.",
 )
 TARGET_NOT_FOUND: Final = ProblemType(
     code="target.not_found",

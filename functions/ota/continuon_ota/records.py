@@ -26,12 +26,14 @@ class RolloutRecord(Rollout):
 
     Attributes:
         paused_from: Where `resume` goes back to.
-        group_sizes: Robots of each group that the plan's budget names, as of the last step.
+        group_sizes: Robots of the model (`*`) and of each group that the plan's budget names.
+        sizes_at: When those were counted.
         decision: Of the last step, kept when it changed something or for the first time.
     """
 
     paused_from: RolloutStatus | None = None
     group_sizes: dict[str, int] = Field(default_factory=dict)
+    sizes_at: Timestamp | None = None
     decision: Decision | None = None
 
     def public(self) -> Rollout:

@@ -35,6 +35,27 @@ BUDGET = {
         "firebase_admin",
         "google.pubsub_v1",
     ),
+    "ota/continuon_ota.api.surface": (
+        "continuon.rlds",
+        "firebase_admin",
+        "google.pubsub_v1",
+        "tuf",
+    ),
+    "ota/continuon_ota.rollout": (
+        "continuon.rlds",
+        "fastapi",
+        "firebase_admin",
+        "google.cloud.storage",
+        "tuf",
+    ),
+    "ota/continuon_ota.ticks": ("fastapi", "firebase_admin", "google.cloud.storage", "tuf"),
+    "training/continuon_training.webhooks.delivery": (
+        "continuon.rlds",
+        "fastapi",
+        "firebase_admin",
+        "google.cloud.storage",
+        "google.pubsub_v1",
+    ),
     "fleet/continuon_fleet.api": (
         "continuon.rlds",
         "firebase_admin",

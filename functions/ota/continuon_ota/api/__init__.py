@@ -1,0 +1,1 @@
+"""The HTTP surface: robots ask and report, operators publish and roll out."""
