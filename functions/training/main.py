@@ -88,3 +88,26 @@ async def training_watchdog(_request: Request) -> dict[str, int]:
 
     configure_logging(settings().google_cloud_project)
     return await watch(datetime.now(UTC))
+
+
+@functions_framework.aio.cloud_event
+async def training_webhooks(event: CloudEvent) -> None:
+    """Handle `training-finished`: call back whoever asked for it. May be repeated.
+
+    A receiver's failure is written down and acknowledged, because the schedule tries again; a
+    store's failure is raised.
+    """
+    from continuon_training.webhooks.delivery import finished_message  # noqa: PLC0415 - see above
+
+    data, _ = _message(event)
+    await finished_message(data, datetime.now(UTC))
+
+
+@functions_framework.aio.http
+async def training_webhook_retries(_request: Request) -> dict[str, int]:
+    """Repeat the callbacks that are due, each minute. May run twice at a time."""
+    from continuon_training.settings import settings  # noqa: PLC0415 - see the module's docstring
+    from continuon_training.webhooks.delivery import deliver_due  # noqa: PLC0415 - same
+
+    configure_logging(settings().google_cloud_project)
+    return await deliver_due(datetime.now(UTC))

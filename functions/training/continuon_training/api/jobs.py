@@ -35,6 +35,7 @@ from continuon_training.journal import Journal
 from continuon_training.records import JobRecord
 from continuon_training.settings import settings
 from continuon_training.store import JobStore
+from continuon_training.webhooks.creation import check_callback
 
 __all__ = ["router"]
 
@@ -68,6 +69,8 @@ async def create_job(
     store, name = JobStore(), creation.job_id(user.uid, idempotency_key)
     if idempotency_key is not None and (known := await store.find(name, whole=True)) is not None:
         return _same(known, creation.request_digest(request))
+    if request.callback_url is not None:
+        await check_callback(request.callback_url, user.uid)
     record = creation.new_job(
         request,
         owner_id=user.uid,
