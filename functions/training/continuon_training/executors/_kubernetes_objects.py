@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from continuon_training.executors.base import ExecutorRefusedError
+from continuon_training.executors.base import check_image
 
 if TYPE_CHECKING:
     from continuon_training.executors.base import Work
 
-__all__ = ["ARMED", "CONTAINER", "PodOptions", "check_digest", "job", "secret"]
+__all__ = ["ARMED", "CONTAINER", "PodOptions", "job", "secret"]
 
 ARMED: Final = "continuon.cloud/armed"
 """Annotation of a Job whose Secret is there: it was started, and never is again."""
@@ -19,7 +18,6 @@ ARMED: Final = "continuon.cloud/armed"
 CONTAINER: Final = "trainer"
 
 _SCRATCH: Final = "/scratch"
-_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +45,6 @@ class PodOptions:
     pending_s: int = 24 * 3600
     keep_s: int = 24 * 3600
     labels: dict[str, str] = field(default_factory=dict)
-
-
-def check_digest(image: str | None) -> str:
-    """Return ``image`` if it is named by its digest: a tag may be another image tomorrow.
-
-    Raises:
-        ExecutorRefusedError: ``executor.image``.
-    """
-    if image is None or not _DIGEST.fullmatch(image):
-        message = f"The trainer's image must be named by digest (name@sha256:...), not {image!r}."
-        raise ExecutorRefusedError("executor.image", message)
-    return image
 
 
 def job(work: Work, options: PodOptions) -> dict[str, Any]:
@@ -156,7 +142,7 @@ def _container(work: Work, options: PodOptions) -> dict[str, Any]:
     from_secret = {"name": work.name, "optional": False}
     container: dict[str, Any] = {
         "name": CONTAINER,
-        "image": check_digest(work.image or options.image),
+        "image": check_image(work.image or options.image),
         "env": [
             *({"name": name, "value": value} for name, value in environment.items()),
             *(

@@ -31,6 +31,7 @@ __all__ = [
     "Work",
     "WorkState",
     "WorkStatus",
+    "check_image",
     "check_name",
     "work_name",
 ]
@@ -38,6 +39,7 @@ __all__ = [
 MAX_NAME_LENGTH: Final = 63
 """Characters of a DNS-1123 label: what Kubernetes allows for a Job's name and any label's value."""
 
+_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -246,3 +248,15 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ExecutorRefusedError("executor.name", "The name of the work is no DNS-1123 label.")
     return name
+
+
+def check_image(image: str | None) -> str:
+    """Return ``image`` if it is named by its digest: a tag may be another image tomorrow.
+
+    Raises:
+        ExecutorRefusedError: ``executor.image``.
+    """
+    if image is None or not _DIGEST.fullmatch(image):
+        message = f"The trainer's image must be named by digest (name@sha256:...), not {image!r}."
+        raise ExecutorRefusedError("executor.image", message)
+    return image

@@ -6,8 +6,9 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from continuon.platform.settings import PlatformSettings
 
@@ -40,6 +41,12 @@ class ExecutorSettings(PlatformSettings):
         continuon_kubernetes_gpu_label: The node label whose value is a GPU type.
         continuon_kubernetes_pending_s: How long a trainer may wait for a node, in seconds.
         continuon_kubernetes_keep_s: How long a finished Job is kept, in seconds.
+        continuon_vertex_project: Where custom jobs are made; this deployment's by default.
+        continuon_vertex_region: In which region.
+        continuon_vertex_image: The trainer's image by digest, where a job names none.
+        continuon_vertex_service_account: What trainers run as; give it no role.
+        continuon_vertex_spot: Whether to use Spot machines.
+        continuon_vertex_emulator_host: Set by tests only; a server without credentials.
     """
 
     continuon_subprocess_dir: Path = Field(default_factory=_default_directory)
@@ -58,6 +65,21 @@ class ExecutorSettings(PlatformSettings):
     continuon_kubernetes_gpu_label: str = "cloud.google.com/gke-accelerator"
     continuon_kubernetes_pending_s: int = Field(default=24 * 3600, ge=60)
     continuon_kubernetes_keep_s: int = Field(default=24 * 3600, ge=600)
+
+    continuon_vertex_project: str | None = None
+    continuon_vertex_region: str = "us-central1"
+    continuon_vertex_image: str | None = None
+    continuon_vertex_service_account: str | None = None
+    continuon_vertex_spot: bool = False
+    continuon_vertex_emulator_host: str | None = None
+
+    @model_validator(mode="after")
+    def _servers_without_credentials_only_in_demo_projects(self) -> Self:
+        if self.continuon_vertex_emulator_host and not self.google_cloud_project.startswith(
+            "demo-"
+        ):
+            raise ValueError("emulator settings are accepted in projects named demo-* only")
+        return self
 
 
 @cache
