@@ -1,0 +1,115 @@
+"""A robot with the real agent, for tests: its folder, its clock, its commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from continuon.auth.ruri import Ruri
+from continuon_cloud.client import ContinuonClient
+from continuon_cloud.identity import RobotIdentity
+from continuon_cloud.ota.agent import AgentOptions, Round, UpdateAgent
+from continuon_cloud.ota.clock import TrustedClock
+from continuon_cloud.ota.download import DownloadLimits
+from continuon_cloud.ota.health import RobotCommand
+from continuon_cloud.ota.install import InstallOptions
+from continuon_cloud.settings import Settings
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+__all__ = ["QUICK", "TestRobot"]
+
+RURI = Ruri("continuon.cloud", "acme", "companion-v1", "14d4b680")
+QUICK = DownloadLimits(window_s=1.0, total_s=20.0, attempts=3, slow_windows=2)
+"""As patient as a test may be."""
+
+_TLS = ssl.create_default_context()
+"""Loaded once: it takes longer than most tests."""
+
+
+@dataclass(frozen=True)
+class TestRobot:
+    """Everything an agent is made of; it can be sent to another process.
+
+    Attributes:
+        now: What the robot's clock says.
+        health: A command line, or None for the check of the files.
+    """
+
+    __test__ = False
+
+    url: str
+    home: Path
+    now: datetime
+    health: str | None = None
+    health_timeout_s: float = 10.0
+    activate: str | None = None
+    software_version: str = "1.0.0"
+    limits: DownloadLimits = QUICK
+    deadline_s: float = 2.0
+    state_file: Path | None = None
+    tasks_file: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "ota"
+
+    def pin(self, root: bytes) -> TestRobot:
+        """Pin the root of trust."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "root.json").write_bytes(root)
+        return self
+
+    def at(self, now: datetime) -> TestRobot:
+        """Return the same robot with another time on its clock."""
+        return replace(self, now=now)
+
+    def options(self) -> AgentOptions:
+        health = self.health and RobotCommand(self.health, self.health_timeout_s, "ota.unhealthy")
+        activate = self.activate and RobotCommand(self.activate, 10.0, "ota.activation")
+        install = InstallOptions(
+            self.software_version, health or None, activate or None, self.limits
+        )
+        return AgentOptions(
+            install,
+            state_file=self.state_file,
+            tasks_file=self.tasks_file,
+            metadata_deadline_s=self.deadline_s,
+        )
+
+    def round(self) -> Round:
+        """Do one round as one process would that starts, works and ends."""
+        return asyncio.run(self._round())
+
+    async def _round(self) -> Round:
+        key = Ed25519PrivateKey.generate()
+        settings = Settings(self.url, self.home)
+        robot = RobotIdentity(RURI, key)
+        async with httpx.AsyncClient(verify=_TLS, timeout=self.limits.window_s * 5) as http:
+            client = ContinuonClient(settings, robot=robot, http=http)
+            clock = TrustedClock(lambda: self.now)
+            with UpdateAgent(client, self.folder, self.options(), clock=clock) as agent:
+                return await agent.round()
+
+    # --- What is on its disk --------------------------------------------------------------------
+
+    def running(self) -> str | None:
+        """Return the version that a program would find through ``current``, whole and unmixed."""
+        current = self.folder / "current"
+        if not current.is_symlink():
+            return None
+        content = (current / "model.bin").read_bytes()
+        assert content.startswith(b"weights")
+        return content.removeprefix(b"weights").decode()
+
+    def slot(self) -> str:
+        """Return which slot runs."""
+        return os.path.basename((self.folder / "current").readlink())  # noqa: PTH119 - of a link
