@@ -94,9 +94,9 @@ class Account:
         headers = {"authorization": f"Bearer {self.token}"}
         return self.product.http.request(method, path, headers=headers, **options)
 
-    def robot(self, robot_id: str | None = None) -> Robot:
+    def robot(self, robot_id: str | None = None, *, model: str = "arm") -> Robot:
         """Claim a new robot."""
-        device = Device(robot_id or f"robot-{next(_NUMBERS)}")
+        device = Device(robot_id or f"robot-{next(_NUMBERS)}", model)
         response = self.claim(device)
         assert response.status_code == 201, response.text
         return Robot(self.product, device, self)

@@ -1,0 +1,88 @@
+"""A bundle on its way to robots: published, canary, production; halted; rolled back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from function_processes import function_process
+from ota_stage import OtaStage, operator
+from product import Account, Product, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def rollouts(product: Product) -> Iterator[tuple[Account, str]]:
+    """An operator, and the address of the tick."""
+    with function_process("ota", "ota_tick", "http", product.cloud.env) as url:
+        yield operator(product), url
+
+
+@pytest.fixture
+def stage(product: Product, rollouts: tuple[Account, str]) -> OtaStage:
+    return OtaStage(product, *rollouts)
+
+
+def test_a_bundle_goes_from_its_publication_to_every_robot(stage: OtaStage) -> None:
+    bundle_id = stage.publish("1.0.0")
+    robots = [stage.updater() for _ in range(6)]
+    assert {robot.check()["reason"] for robot in robots} == {"no_rollout"}
+
+    assert stage.start(bundle_id)["rollout"]["status"] == "canary"
+    answers = [robot.check() for robot in robots]
+    offered = [n for n, answer in enumerate(answers) if answer["update"]]
+    waiting = [answer for answer in answers if not answer["update"]]
+    assert {answer["reason"] for answer in waiting} <= {"not_in_cohort"}
+    assert all(answer["retry_after_s"] >= 900 for answer in waiting)
+    while not offered:
+        robots.append(stage.updater())
+        answers.append(robots[-1].check())
+        offered = [n for n, answer in enumerate(answers) if answer["update"]]
+    for number in offered:
+        robots[number].install(answers[number]["bundle"])
+
+    found = stage.until(bundle_id, "production")
+    assert found["counts"]["succeeded"] == len(offered)
+    assert found["rollout"]["target_percentage"] == 100
+    for number, robot in enumerate(robots):
+        if number not in offered:
+            robot.install(wait_for(lambda r=robot: r.check().get("bundle")))  # type: ignore[misc]
+    assert stage.rollout(bundle_id)["counts"]["succeeded"] == len(robots)
+    assert {robot.check()["reason"] for robot in robots} == {"up_to_date"}
+
+    seen = robots[0].robot.owner.call("GET", f"/api/ota/robots/{robots[0].robot.id}").json()
+    assert (seen["version"], seen["bundle_id"]) == ("1.0.0", bundle_id)
+    assert (seen["reason"], seen["desired_version"]) == ("up_to_date", "1.0.0")
+
+
+def test_failures_stop_a_rollout_at_once_and_send_robots_back(stage: OtaStage) -> None:
+    good, bad = stage.publish("1.0.0"), stage.publish("1.1.0")
+    stage.start(good, stages=[{"percentage": 100}])
+    robots = [stage.updater() for _ in range(3)]
+    for robot in robots:
+        robot.install(robot.check()["bundle"])
+    stage.start(bad, stages=[{"percentage": 99.99}, {"percentage": 100}])
+
+    def offer(n: int) -> dict[str, str]:
+        return wait_for(lambda: robots[n].check().get("bundle"))
+
+    robots[0].install(offer(0))
+    for number in (1, 2):
+        offer(number)
+        error = {"code": "health.timeout", "message": "no heartbeat"}
+        assert robots[number].report(bad, "failed", error=error).json()["applied"]
+
+    found = stage.rollout(bad)
+    assert found["rollout"]["status"] == "halted"
+    assert "2 of 3 installations failed" in found["rollout"]["reason"]
+    assert found["rollout"]["previous_bundle_id"] == good
+    assert {c["name"] for c in found["decision"]["checks"]} >= {"failures"}
+
+    back = wait_for(lambda: robots[0].check().get("bundle"))
+    assert (back["bundle_id"], back["direction"]) == (good, "back")
+    robots[0].install(back)
+    assert {robot.check()["reason"] for robot in robots} == {"up_to_date"}
+    stage.refused(stage.act(bad, "advance"), 409, "rollout.refused")
