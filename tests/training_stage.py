@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,7 +217,7 @@ class Stage:
     def audit(self, job_id: str) -> list[str]:
         """Return what the audit log has about a job."""
         entries = self.product.firestore.collection("audit_log").stream()
-        found = [entry.to_dict() for entry in entries]
+        found = sorted((entry.to_dict() for entry in entries), key=itemgetter("at"))
         return [e["action"] for e in found if e["subject"] == f"training_jobs/{job_id}"]
 
     def works_of(self, job_id: str) -> int:
