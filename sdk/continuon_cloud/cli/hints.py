@@ -37,10 +37,16 @@ _HINTS: Final = {problem.code: problem.remedy for problem in _SHARED} | {
     "model.version_deleted": "Use another version: continuon models versions MODEL",
     "model.version_not_found": "`continuon models versions MODEL` lists them.",
     "model.version_pending": "Its upload never ended. Register the same file again to finish it.",
+    "budget.exhausted": "Raise it: continuon train budget --limit USD",
+    "job.backend_label_required": "Name your workers: --backend-label LABEL",
+    "job.no_episodes": "`continuon episode list` shows robot models, quality and eligibility.",
+    "job.not_found": "`continuon train list` shows yours.",
+    "job.state": "`continuon train show JOB` says where it is; an ended one can be retried.",
     "quota.robots": "Revoke a robot you no longer use, or raise the plan.",
     "robot.already_claimed": "Its owner must revoke it first.",
     "robot.not_found": "`continuon robot list` shows yours.",
     "service.unavailable": "Try again in a moment. Queued uploads are kept.",
+    "slow_loop.not_found": "Set it up: continuon train slow-loop MODEL --on --backend BACKEND",
     "signature.invalid": "Is this the key that was claimed? Revoke the robot and claim it again.",
 }
 

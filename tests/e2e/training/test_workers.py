@@ -126,15 +126,7 @@ def test_cancelling_stops_the_trainer_on_the_worker(lab: Lab, trainer: str, tmp_
     environment = environment_of(lab.stage.owner, tmp_path / "home")
     # The deaf one neither asks nor listens: its worker has to end it.
     options = ["--command", f"{sys.executable} {FAKE_TRAINER}"] if trainer == "deaf" else []
-    job_id = lab.stage.start(
-        backend="pull",
-        backend_label=trainer,
-        episode_ids=lab.episodes,
-        hyperparams={"hang_at": 2} if trainer == "deaf" else {"checkpoint_every": 20},
-    )["job_id"]
-    if trainer == "reference":
-        lab.stage.call("POST", f"/jobs/{job_id}/cancel")
-        job_id = lab.start(trainer, max_steps=100_000_000)
+    job_id = lab.start(trainer, **({"hang_at": 2} if options else {"max_steps": 100_000_000}))
     with worker_process(environment, tmp_path / "work", trainer, *options) as worker:
         lab.checkpointed(job_id)
         cancelled = lab.stage.call("POST", f"/jobs/{job_id}/cancel")
