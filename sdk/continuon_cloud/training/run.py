@@ -71,7 +71,7 @@ def _train(train: Callable[[TrainerJob], None], job: TrainerJob) -> None:
 def _report(job: TrainerJob, error: Exception) -> TrainerExit:
     code = getattr(error, "code", None)
     if isinstance(error, ContinuonError) and isinstance(code, str):
-        message = " ".join(filter(None, (str(error), getattr(error, "hint", ""))))
+        message = ". ".join(filter(None, (str(error), getattr(error, "hint", ""))))
         _say(error)
     else:
         code, message = "trainer.crashed", f"{type(error).__name__}: {error}"

@@ -125,6 +125,7 @@ def _result(trained: Trained) -> dict[str, Any]:
         ),
         "robot_models": sorted({e.robot_model for e in dataset.episodes if e.robot_model}),
         "origins": sorted({e.origin for e in dataset.episodes if e.origin}),
+        "split_salt": dataset.salt,
         "network": trained.network_name,
         "parameters": int(sum(value.size for value in trained.parameters.values())),
         "config": json.loads(msgspec.json.encode(trained.config)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from behaviour_cloning import artifacts, checkpoint
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _ROWS_PER_EVALUATION: Final = 5
 """Rows of the train loss for one of the held-out loss: a plot of it is smoother, and it is free."""
 
+_SALTS: Final = 100
+"""Tried for a split with two sides: two episodes have one at about every third salt."""
+
 _SPLITS: Final = ("train", "held_out")
 
 
@@ -39,7 +43,7 @@ def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> N
             code="trainer.model_base",
             hint="Leave model_base out.",
         )
-    dataset = job.load_episodes(**dataset_options(config))
+    dataset = with_both_sides(job.load_episodes(**dataset_options(config)), config)
     check_split(dataset)
     _say(_summary(dataset))
     out = job.work_dir / "run"
@@ -57,6 +61,26 @@ def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> N
         hooks=Hooks(on_step=reports.on_step, on_checkpoint=reports.on_checkpoint, metrics=reports),
     )
     _finish(job, out, outcome.result)
+
+
+def with_both_sides(dataset: EpisodeDataset, config: Config) -> EpisodeDataset:
+    """Return the dataset split so that a few episodes, too, leave some to judge by.
+
+    The hash of the ids may put all of a handful on one side, and nobody is there to try another
+    salt. A salt that was asked for is kept.
+    """
+    if config.split_salt or not _is_one_sided(dataset):
+        return dataset
+    for number in range(1, _SALTS + 1):
+        salted = replace(dataset, salt=str(number))
+        if not _is_one_sided(salted):
+            _say(f"split with the salt {salted.salt!r}: without, one side would be empty")
+            return salted
+    return dataset
+
+
+def _is_one_sided(dataset: EpisodeDataset) -> bool:
+    return len({bool(dataset.members(split)) for split in _SPLITS}) > 1
 
 
 def _restore(job: TrainerJob, out: Path) -> bool:
