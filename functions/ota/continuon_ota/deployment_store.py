@@ -204,8 +204,7 @@ class DeploymentStore:
         after = deployments.offer(
             ask.choice, ask.robot, ask.request, before, places=before.places, now=ask.now
         )
-        for path in after.places:
-            batch.update(self._documents.document(path), {"expires_at": after.lease_expires_at})
+        self._hold(batch, after)
         return after
 
     def _placed(
@@ -221,8 +220,7 @@ class DeploymentStore:
             ask.choice, ask.robot, ask.request, before, places=paths, now=ask.now
         )
         for place in places:
-            fields = {"robot_id": ask.robot.robot_id, "bundle_id": ask.bundle_id}
-            self._put(batch, place, {**fields, "expires_at": after.lease_expires_at})
+            self._put(batch, place, _place_fields(after))
         return after
 
     def _probes(
@@ -301,26 +299,21 @@ class DeploymentStore:
         self._put(batch, found[deployment_at.path], applied.deployment.model_dump())
         fields = {"ota": applied.robot.model_dump(), "model_version": request.version}
         self._put(batch, found[robot_at.path], fields)
-        self._move_places(batch, before, applied, now)
+        self._move_places(batch, applied)
         failed = before is not None and applied.deployment.failures > before.failures
         done = Reported(applied.deployment, request.sequence, failed)
         return done if await self._commit(batch, nonce) else _LOST
 
-    def _move_places(
-        self,
-        batch: AsyncWriteBatch,
-        before: DeploymentRecord | None,
-        applied: deployments.Applied,
-        now: datetime,
-    ) -> None:
-        """Give places back, or hold them longer; they are ours while our lease runs."""
-        if before is None or not deployments.has_offer(before, now):
-            return
+    def _move_places(self, batch: AsyncWriteBatch, applied: deployments.Applied) -> None:
+        """Give places back, or hold them longer."""
         for path in applied.released:
             batch.delete(self._documents.document(path))
-        for path in applied.deployment.places:
-            until = {"expires_at": applied.deployment.lease_expires_at}
-            batch.update(self._documents.document(path), until)
+        self._hold(batch, applied.deployment)
+
+    def _hold(self, batch: AsyncWriteBatch, deployment: DeploymentRecord) -> None:
+        """Hold the places of a lease that runs until its new end; nobody else may have them."""
+        for path in deployment.places:
+            batch.set(self._documents.document(path), _place_fields(deployment))
 
 
 def _refuse_replay(found: Mapping[str, Snapshot], spent: Sequence[AsyncDocumentReference]) -> None:
@@ -339,6 +332,14 @@ def _free_place(row: Sequence[Snapshot], ask: OfferAsked) -> Snapshot | None:
         if free is None and (data is None or data["expires_at"] + _GRACE <= ask.now):
             free = snapshot
     return free
+
+
+def _place_fields(deployment: DeploymentRecord) -> dict[str, Any]:
+    return {
+        "robot_id": deployment.robot_id,
+        "bundle_id": deployment.bundle_id,
+        "expires_at": deployment.lease_expires_at,
+    }
 
 
 def _robot_record(snapshot: Snapshot) -> RobotRecord | None:

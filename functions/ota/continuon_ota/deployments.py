@@ -121,11 +121,11 @@ def apply_report(
         deployment = _advanced(before, request, lease_s, now)
     failed = _newly_failed(before, deployment)
     state = _robot_state(robot.ota, request, deployment, failed=failed, now=now)
+    # With the lease, the places are gone: they may be another robot's by now.
+    held = before.places if before is not None and has_offer(before, now) else []
     ended = deployment.lease_expires_at is None
-    released = tuple(deployment.places) if ended else ()
-    if ended:
-        deployment = deployment.model_copy(update={"places": []})
-    return Applied(deployment, state, released)
+    deployment = deployment.model_copy(update={"places": [] if ended else held})
+    return Applied(deployment, state, tuple(held) if ended else ())
 
 
 def _adopted(

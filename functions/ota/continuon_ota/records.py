@@ -10,6 +10,8 @@ from pydantic import Field
 from continuon.contracts.base import Contract, Timestamp
 from continuon.contracts.ota import Archive, Bundle, ManifestSummary, ReportPhase, Rollout
 from continuon.contracts.rollouts import Decision, RolloutStatus
+from continuon.ota.manifest import RobotModel
+from continuon.ota.versions import BundleVersion
 
 __all__ = [
     "BundleRecord",
@@ -45,8 +47,8 @@ class BundleRecord(Contract):
     """``ota_bundles/{bundle_id}``."""
 
     bundle_id: str
-    version: str
-    robot_model: str
+    version: BundleVersion
+    robot_model: RobotModel
     owner_id: str
     created_at: Timestamp
     training_job_id: str | None = None
