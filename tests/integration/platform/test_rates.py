@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -37,7 +37,7 @@ def url(firestore_host: str) -> Iterator[str]:
 def _claimed(robot_id: str, monkeypatch: pytest.MonkeyPatch, host: str) -> Device:
     device = Device(robot_id)
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
-    documents = firestore.Client(project=_PROJECT)
+    documents: Any = firestore.Client(project=_PROJECT)
     robot = {
         "owner_id": "owner-1",
         "status": "claimed",
