@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from google.api_core import exceptions
 
 from conftest import REPOSITORY, run_local_cloud
 from function_processes import function_process
 from product import BUCKET, Account, Product, copied_project, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "CRASH_POINTS",
@@ -157,6 +158,53 @@ class Stage:
         assert response.status_code == 200, response.text
         leased: dict[str, Any] = response.json()
         return leased
+
+    # --- What nobody does -------------------------------------------------------------------------
+
+    def publish(self, topic: str, body: Any) -> None:
+        """Publish a message, as no user can."""
+        self.publish_bytes(topic, json.dumps(body).encode())
+
+    def publish_bytes(self, topic: str, data: bytes) -> None:
+        """Publish any bytes; a message without data needs an attribute."""
+        name = f"projects/{self.product.project}/topics/{topic}"
+        self.product.publisher.publish(name, data, marker="test").result(timeout=60)
+
+    def subscription(
+        self, topic: str, *, attributes: tuple[str, ...] = ("reason",)
+    ) -> Callable[[], list[tuple[Any, ...]]]:
+        """Return a call that gives what was published on ``topic`` since its last time."""
+        product = self.product
+        name = f"projects/{product.project}/subscriptions/test-{next(_NUMBERS)}-{topic}"
+        path = f"projects/{product.project}/topics/{topic}"
+        product.subscriber.create_subscription(name=name, topic=path)
+
+        def pull() -> list[tuple[Any, ...]]:
+            try:
+                answer = product.subscriber.pull(
+                    subscription=name, max_messages=100, timeout=1.0, retry=None
+                )
+            except exceptions.DeadlineExceeded:
+                return []
+            ids = [received.ack_id for received in answer.received_messages]
+            if ids:
+                product.subscriber.acknowledge(subscription=name, ack_ids=ids)
+            return [
+                (r.message.data, *(r.message.attributes.get(name) for name in attributes))
+                for r in answer.received_messages
+            ]
+
+        return pull
+
+    def settle(self) -> None:
+        """Wait until no delivery is outstanding."""
+
+        def quiet() -> bool | None:
+            hub = self.product.cloud.urls["hub"]
+            counts = httpx.get(f"{hub}/health", timeout=60).json()["deliveries"]
+            return True if not counts.get("pending") and not counts.get("running") else None
+
+        wait_for(quiet, timeout_s=90)
 
     # --- A look inside ----------------------------------------------------------------------------
 

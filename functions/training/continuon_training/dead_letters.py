@@ -55,8 +55,9 @@ async def bury(data: bytes, attributes: Mapping[str, str], now: datetime) -> Non
         _LOGGER.exception("dead letter of no job", extra={"fields": {"job_id": message.job_id}})
         return
     if after.status is not before.status or after.announced is False:
-        await clean_up(store, after)
         await announce_finished(store, after)
+        # What fails here is done by the watchdog: the job has ended all the same.
+        await clean_up(store, after)
 
 
 def _waits(record: JobRecord, message: JobMessage) -> bool:

@@ -173,7 +173,7 @@ class _Dispatch:
             if not await self._exists(record, name, lease):
                 await self._submit(record, name)
             crash_point("dispatch.submitted")
-            await self._record_running(name)
+            await self._record_running()
             crash_point("dispatch.recorded")
         except ExecutorRefusedError as refused:
             await self._fail(JobError(code=refused.code, message=refused.message))
@@ -227,18 +227,14 @@ class _Dispatch:
         crash_point("dispatch.token_stored")
         await executor(record.config.backend.value).submit(_work(record, name, token, self._now))
 
-    async def _record_running(self, name: str) -> None:
+    async def _record_running(self) -> None:
         until = self._now + timedelta(seconds=settings().continuon_job_start_s)
 
         def running(present: JobRecord) -> JobRecord:
             if present.status is JobStatus.QUEUED:
                 present = service.start(present, self._now, until=until)
-            return present.model_copy(
-                update={
-                    "backend": present.backend.model_copy(update={"name": name}),
-                    "dispatch": {**present.dispatch, "state": "completed", "until": None},
-                }
-            )
+            done = {**present.dispatch, "state": "completed", "until": None}
+            return present.model_copy(update={"dispatch": done})
 
         await self._change(running, running_too=True)
         _LOGGER.info("job started", extra=_fields(self._job_id, self._attempt))

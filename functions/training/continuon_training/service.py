@@ -14,6 +14,7 @@ from continuon import limits
 from continuon.contracts.training import Backend, JobError, JobStatus, StopReason
 from continuon.errors import ProblemError
 from continuon_training.errors import JOB_STATE
+from continuon_training.executors.base import work_name
 from continuon_training.records import BackendWork, WorkerLease
 
 if TYPE_CHECKING:
@@ -119,8 +120,12 @@ def start(
         ProblemError: ``job.state``.
     """
     running = transition(record, JobStatus.RUNNING, now)
+    pulled = record.config.backend is Backend.PULL
+    name = None if pulled else work_name(record.job_id, record.attempt)
     return running.model_copy(
         update={
+            # Also where a trainer calls before its dispatcher has written, or in its place.
+            "backend": record.backend.model_copy(update={"name": name}),
             "started_at": record.started_at or now,
             "attempt_started_at": now,
             "heartbeat_at": now,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from continuon import limits
 from continuon.contracts.training import JobStatus
-from continuon.errors import ProblemError, UnavailableError
+from continuon.errors import UnavailableError
 from continuon.platform.faults import crash_point
 from continuon_training import service, supervision
 from continuon_training.announcements import announce_finished, request_dispatch
@@ -222,9 +222,9 @@ class _Watchdog:
             async with self._free:
                 try:
                     await handle(record)
-                except (UnavailableError, ExecutorError, ProblemError) as error:
+                except Exception:
+                    # Whatever it is with this job, the others must not wait for it.
                     self.done["failed"] += 1
-                    fields = {"job_id": record.job_id}
-                    _LOGGER.warning("watchdog: %s", error, extra={"fields": fields})
+                    _LOGGER.exception("watchdog", extra={"fields": {"job_id": record.job_id}})
 
         await asyncio.gather(*(one(record) for record in records))
