@@ -38,6 +38,7 @@ OWNED = (
     "models/olivia/aliases",
     "models/olivia/aliases/stable/history",
     "training_jobs",
+    "training_jobs/olivia/webhook_deliveries",
     "training_budgets",
     "slow_loops",
 )
@@ -53,6 +54,9 @@ CLOSED = (
     "audit_log",
     "provisioned_devices",
     "nonces",
+    "models/olivia/registrations",
+    "models/olivia/versions/olivia/downloads",
+    "webhook_secrets",
     "ota_bundles",
     "remote_sessions",
     "never_heard_of",
