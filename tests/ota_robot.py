@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import ssl
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-__all__ = ["QUICK", "TestRobot"]
+__all__ = ["QUICK", "TestRobot", "round_until"]
 
 RURI = Ruri("continuon.cloud", "acme", "companion-v1", "14d4b680")
 QUICK = DownloadLimits(window_s=1.0, total_s=20.0, attempts=3, slow_windows=2)
@@ -113,3 +115,27 @@ class TestRobot:
     def slot(self) -> str:
         """Return which slot runs."""
         return os.path.basename((self.folder / "current").readlink())  # noqa: PTH119 - of a link
+
+
+def _round_with_fault(robot: TestRobot, fault: str) -> None:
+    os.environ["CONTINUON_FAULT"] = fault
+    # A process that is killed loses nothing that the kernel has.
+    setattr(os, "fsync", lambda _: None)  # noqa: B010 - a replacement, which mypy may not judge
+    sys.exit(0 if robot.round().outcome == "installed" else 1)
+
+
+def round_until(robot: TestRobot, fault: str) -> int:
+    """Do a round in a process that ends at ``fault``; return its exit code, -9 for SIGKILL.
+
+    It is forked from a server that has only the client loaded: the test process has threads, and
+    forking those is not sound.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["continuon_cloud.ota.agent", "pytest"])
+    child = context.Process(target=_round_with_fault, args=(robot, fault))
+    child.start()
+    child.join(60)
+    code = child.exitcode
+    assert code is not None, "the child did not end"
+    child.close()
+    return code

@@ -3,14 +3,14 @@
 Expiry is judged by the latest of four moments:
 
 1. the robot's own clock;
-2. when the newest timestamp that was ever verified says it was made, which is signed;
-3. that moment, or what the clock said at start, plus the time this process has run since;
-4. the ``Date`` of the service's last answer.
+2. what it said when this process started, plus the time that this process has run;
+3. when the newest verified timestamp says it was made, plus the time since it was verified. That is
+   signed, kept on disk, and believed as long as the root names the keys that signed it;
+4. the ``Date`` of the answers to this very question.
 
-The result never goes back, so a robot that wakes up in 1970 does not believe old metadata. Only the
-second is kept on disk: a clock that was a year ahead once does not close the robot for a year. An
-unsigned ``Date`` can only move time forward, and only for this run: a liar gains a refusal, which
-he has for less by not answering.
+So a robot that wakes up in 1970 does not believe old metadata. A clock that was a year ahead once
+is not remembered. An unsigned ``Date`` can only move time forward, and only while its answer is
+judged: a liar gains one refusal, which he has for less by not answering.
 
 A clock that is ahead makes everything look expired. The robot then installs nothing and says so; it
 does not let an unsigned answer talk its clock back, because that is how a freeze is hidden.
@@ -34,7 +34,7 @@ def system_now() -> datetime:
 
 
 class TrustedClock:
-    """A lower bound of the present time that only grows."""
+    """A lower bound of the present time."""
 
     def __init__(
         self,
@@ -43,26 +43,42 @@ class TrustedClock:
     ) -> None:
         self._system = system
         self._monotonic = monotonic
-        self._anchor = (system(), monotonic())
+        self._start = (system(), monotonic())
+        self._signed: dict[str, tuple[datetime, float]] = {}
         self._heard: datetime | None = None
 
-    def believe(self, moment: datetime) -> None:
-        """Take ``moment`` as past: it is signed, or read from an answer that just came."""
-        if moment > self.now():
-            self._anchor = (moment, self._monotonic())
+    def believe(self, moment: datetime, keys: str) -> None:
+        """Take ``moment``, which was signed with ``keys`` (a digest), as past."""
+        if keys not in self._signed or moment > self._running(self._signed[keys]):
+            self._signed[keys] = (moment, self._monotonic())
 
     def hear(self, moment: datetime) -> None:
-        """Take the service's ``Date``: moves time forward like `believe`, and is remembered."""
-        self._heard = moment
-        self.believe(moment)
+        """Take the ``Date`` of an answer."""
+        self._heard = moment if self._heard is None else max(self._heard, moment)
 
-    def now(self) -> datetime:
-        """Return the moment by which expiry is judged."""
-        moment, at = self._anchor
-        return max(self._system(), moment + timedelta(seconds=self._monotonic() - at))
+    def ask_anew(self) -> None:
+        """Forget what was heard: new questions bring their own answers."""
+        self._heard = None
+
+    def now(self, keys: str | None = None) -> datetime:
+        """Return the moment by which expiry is judged.
+
+        Args:
+            keys: Digest of the keys that sign timestamps now; None while that is not known.
+        """
+        moments = [self._system(), self._running(self._start)]
+        if self._heard is not None:
+            moments.append(self._heard)
+        if keys is not None and keys in self._signed:
+            moments.append(self._running(self._signed[keys]))
+        return max(moments)
 
     def ahead_of_service_s(self) -> float | None:
-        """Return by how many seconds the robot's clock is ahead of what the service said last."""
+        """Return by how many seconds the robot's clock is ahead of what the service said."""
         if self._heard is None:
             return None
         return (self._system() - self._heard).total_seconds()
+
+    def _running(self, anchor: tuple[datetime, float]) -> datetime:
+        moment, at = anchor
+        return moment + timedelta(seconds=self._monotonic() - at)

@@ -215,8 +215,10 @@ class Installer:
             await self._give_back(trial, running, error)
             raise
         except BaseException:
-            # A full disk, or the agent is being stopped: the trial is neither good nor bad.
-            self._slots.point_to(running.slot if running else None)
+            # A full disk, or the agent is being stopped: the trial is neither good nor bad, unless
+            # that came just after it was committed.
+            kept = self._state.committed()
+            self._slots.point_to(kept.slot if kept else None)
             raise
 
     async def _check_health(self, one: Installed) -> None:

@@ -37,7 +37,6 @@ from continuon_cloud.ota.errors import UpdateError
 from continuon_cloud.ota.faults import FaultPoint, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from tuf.api.metadata import Signed, TargetFile
@@ -57,6 +56,9 @@ _CONFIG: Final = UpdaterConfig(
     targets_max_length=2 * 1024 * 1024,
 )
 """Largest files, in bytes. A root of 20 keys has 8 kB, a role of 2,000 bundles under 1 MB."""
+
+_TIME: Final = "time"
+"""Kept among the floors of versions: Unix seconds, under the keys that sign timestamps."""
 
 _CLOCK_SUSPECT_S: Final = 3600.0
 """A robot's clock that is this far ahead of the service is named as the likely cause of expiry."""
@@ -101,9 +103,7 @@ class Verifier:
         return await asyncio.to_thread(self._catalogue, fetcher)
 
     def _catalogue(self, fetcher: CappedFetcher) -> Catalogue:
-        floor = self._state.floor("time")
-        if floor is not None:
-            self._clock.believe(datetime.fromtimestamp(floor[1], UTC))
+        self._clock.ask_anew()
         try:
             updater = self._updater(fetcher)
             updater.refresh()
@@ -116,7 +116,7 @@ class Verifier:
         self._make_durable()
         loaded = updater.loaded()
         self._hold_floors(loaded)
-        self._refuse_expired(loaded.values())
+        self._refuse_expired(loaded)
         model = loaded.get(self._robot_model)
         return Catalogue(self._robot_model, model if isinstance(model, Targets) else None)
 
@@ -170,19 +170,27 @@ class Verifier:
                     f"{role} has version {signed.version}, and {known[1]} was seen before",
                     code="trust.rollback",
                 )
+        self._state.raise_floors(floors | self._time_floor(loaded))
+
+    def _time_floor(self, loaded: dict[str, Signed]) -> dict[str, tuple[str, int]]:
+        """Tell the clock what is signed about the time, and return what is to be kept of it."""
+        keys = _keys_digest(loaded, Timestamp.type)
+        kept = self._state.floor(_TIME)
+        if kept is not None and kept[0] == keys:
+            self._clock.believe(datetime.fromtimestamp(kept[1], UTC), keys)
         timestamp = loaded[Timestamp.type]
         issued = issued_at(timestamp) if isinstance(timestamp, Timestamp) else None
-        if issued is not None:
-            self._clock.believe(issued)
-            floors["time"] = (_keys_digest(loaded, Timestamp.type), int(issued.timestamp()))
-        self._state.raise_floors(floors)
+        if issued is None:
+            return {}
+        self._clock.believe(issued, keys)
+        return {_TIME: (keys, int(issued.timestamp()))}
 
-    def _refuse_expired(self, loaded: Iterable[Signed]) -> None:
-        """Judge once more: the answers may have shown that it is later than the clock says."""
-        now = self._clock.now()
-        for signed in loaded:
+    def _refuse_expired(self, loaded: dict[str, Signed]) -> None:
+        """Judge once more: what came may have shown that it is later than the clock says."""
+        now = self._clock.now(_keys_digest(loaded, Timestamp.type))
+        for role, signed in loaded.items():
             if signed.is_expired(now):
-                raise self._refusal(ExpiredMetadataError(f"{signed.type} is expired"))
+                raise self._refusal(ExpiredMetadataError(f"{role} is expired"))
 
     def _refusal(self, error: Exception) -> UpdateError:
         ahead_s = self._clock.ahead_of_service_s()
