@@ -15,6 +15,7 @@ from conformance import (
     firestore_values,
     firestore_writes,
     pubsub_messages,
+    pubsub_replay,
     pubsub_resources,
 )
 
@@ -34,4 +35,5 @@ AREAS = [
     *firestore_rules.AREAS,
     *pubsub_resources.AREAS,
     *pubsub_messages.AREAS,
+    *pubsub_replay.AREAS,
 ]

@@ -14,7 +14,7 @@ from conformance.model import Area, PubSubGround
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["AREAS"]
+__all__ = ["AREAS", "ack", "datas", "publish", "pull", "ready"]
 
 messages = Area("pubsub", "messages")
 filters = Area("pubsub", "filters")
@@ -23,19 +23,19 @@ _WAIT_S = 4
 _QUIET_S = 1
 
 
-def _ready(ground: PubSubGround, **options: Any) -> None:
+def ready(ground: PubSubGround, **options: Any) -> None:
     ground.publisher.create_topic(name=ground.topic())
     ground.subscriber.create_subscription(
         request={"name": ground.subscription(), "topic": ground.topic(), **options}
     )
 
 
-def _publish(ground: PubSubGround, *datas: bytes, **attributes: str) -> list[str]:
+def publish(ground: PubSubGround, *datas: bytes, **attributes: str) -> list[str]:
     futures = [ground.publisher.publish(ground.topic(), data, **attributes) for data in datas]
     return [future.result(20) for future in futures]
 
 
-def _pull(ground: PubSubGround, count: int, *, wait: float = _WAIT_S) -> list[Any]:
+def pull(ground: PubSubGround, count: int, *, wait: float = _WAIT_S) -> list[Any]:
     """Pull until ``count`` messages have come or none for ``wait`` seconds."""
     found: list[Any] = []
     deadline = time.monotonic() + wait
@@ -55,11 +55,11 @@ def _pull(ground: PubSubGround, count: int, *, wait: float = _WAIT_S) -> list[An
     return found
 
 
-def _datas(received: Iterable[Any]) -> list[Any]:
+def datas(received: Iterable[Any]) -> list[Any]:
     return sorted(item.message.data.decode() for item in received)
 
 
-def _ack(ground: PubSubGround, received: Iterable[Any]) -> None:
+def ack(ground: PubSubGround, received: Iterable[Any]) -> None:
     ground.subscriber.acknowledge(
         subscription=ground.subscription(), ack_ids=[item.ack_id for item in received]
     )
@@ -67,84 +67,84 @@ def _ack(ground: PubSubGround, received: Iterable[Any]) -> None:
 
 @messages.case
 def publish_and_pull(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one", b"two", colour="red")
-    received = _pull(ground, 2)
-    _ack(ground, received)
+    ready(ground)
+    publish(ground, b"one", b"two", colour="red")
+    received = pull(ground, 2)
+    ack(ground, received)
     first = received[0].message
-    return [_datas(received), dict(first.attributes), bool(first.publish_time), first.ordering_key]
+    return [datas(received), dict(first.attributes), bool(first.publish_time), first.ordering_key]
 
 
 @messages.case
 def acknowledged_does_not_return(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
-    _ack(ground, _pull(ground, 1))
-    return _datas(_pull(ground, 1, wait=_QUIET_S))
+    ready(ground)
+    publish(ground, b"one")
+    ack(ground, pull(ground, 1))
+    return datas(pull(ground, 1, wait=_QUIET_S))
 
 
 @messages.case
 def refused_returns_at_once(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
-    received = _pull(ground, 1)
+    ready(ground)
+    publish(ground, b"one")
+    received = pull(ground, 1)
     ground.subscriber.modify_ack_deadline(
         subscription=ground.subscription(),
         ack_ids=[item.ack_id for item in received],
         ack_deadline_seconds=0,
     )
-    again = _pull(ground, 1)
-    return [_datas(again), received[0].message.message_id == again[0].message.message_id]
+    again = pull(ground, 1)
+    return [datas(again), received[0].message.message_id == again[0].message.message_id]
 
 
 @messages.case
 def leased_is_not_pulled_twice(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
-    return [_datas(_pull(ground, 1)), _datas(_pull(ground, 1, wait=_QUIET_S))]
+    ready(ground)
+    publish(ground, b"one")
+    return [datas(pull(ground, 1)), datas(pull(ground, 1, wait=_QUIET_S))]
 
 
 @messages.case
 def acknowledged_twice(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
-    received = _pull(ground, 1)
-    return [attempt(lambda: _ack(ground, received)) for _ in range(2)]
+    ready(ground)
+    publish(ground, b"one")
+    received = pull(ground, 1)
+    return [attempt(lambda: ack(ground, received)) for _ in range(2)]
 
 
 @messages.case
 def acknowledged_with_rubbish(ground: PubSubGround) -> Any:
-    _ready(ground)
+    ready(ground)
     return ground.subscriber.acknowledge(subscription=ground.subscription(), ack_ids=["rubbish"])
 
 
 @messages.case
 def acknowledged_nothing(ground: PubSubGround) -> Any:
-    _ready(ground)
+    ready(ground)
     return ground.subscriber.acknowledge(subscription=ground.subscription(), ack_ids=[])
 
 
 @messages.case
 def every_subscription_gets_a_copy(ground: PubSubGround) -> Any:
-    _ready(ground)
+    ready(ground)
     other = ground.subscription("sub-b")
     ground.subscriber.create_subscription(name=other, topic=ground.topic())
-    _publish(ground, b"one")
+    publish(ground, b"one")
     copy = ground.subscriber.pull(subscription=other, max_messages=1)
-    return [_datas(_pull(ground, 1)), _datas(copy.received_messages)]
+    return [datas(pull(ground, 1)), datas(copy.received_messages)]
 
 
 @messages.case
 def published_before_subscribing_is_not_delivered(ground: PubSubGround) -> Any:
     ground.publisher.create_topic(name=ground.topic())
-    _publish(ground, b"early")
+    publish(ground, b"early")
     ground.subscriber.create_subscription(name=ground.subscription(), topic=ground.topic())
-    _publish(ground, b"late")
-    return _datas(_pull(ground, 2, wait=_QUIET_S))
+    publish(ground, b"late")
+    return datas(pull(ground, 2, wait=_QUIET_S))
 
 
 def _raw_publish(ground: PubSubGround, *, body: Any) -> Any:
-    _ready(ground)
+    ready(ground)
     request = {"topic": ground.topic(), "messages": body}
     # The generated call: the outer client's `publish` takes one message at a time.
     return len(Generated.publish(ground.publisher, request=request).message_ids)
@@ -175,7 +175,7 @@ for _name, _body in _BODIES.items():
 
 @messages.case
 def pull_zero(ground: PubSubGround) -> Any:
-    _ready(ground)
+    ready(ground)
     return len(
         ground.subscriber.pull(subscription=ground.subscription(), max_messages=0).received_messages
     )
@@ -183,9 +183,9 @@ def pull_zero(ground: PubSubGround) -> Any:
 
 @messages.case
 def modify_deadline_out_of_range(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
-    ids = [item.ack_id for item in _pull(ground, 1)]
+    ready(ground)
+    publish(ground, b"one")
+    ids = [item.ack_id for item in pull(ground, 1)]
     return [
         attempt(
             partial(
@@ -201,15 +201,15 @@ def modify_deadline_out_of_range(ground: PubSubGround) -> Any:
 
 @messages.case
 def ordered_by_key(ground: PubSubGround) -> Any:
-    _ready(ground, enable_message_ordering=True)
+    ready(ground, enable_message_ordering=True)
     for number in range(5):
         ground.publisher.publish(ground.topic(), str(number).encode(), ordering_key="k").result(20)
     found: list[str] = []
     for _ in range(20):
-        received = _pull(ground, 1, wait=_QUIET_S)
+        received = pull(ground, 1, wait=_QUIET_S)
         found += [item.message.data.decode() for item in received]
         if received:
-            _ack(ground, received)
+            ack(ground, received)
         if len(found) == 5:
             break
     return found
@@ -217,54 +217,54 @@ def ordered_by_key(ground: PubSubGround) -> Any:
 
 @messages.case
 def ordered_key_waits_for_its_predecessor(ground: PubSubGround) -> Any:
-    _ready(ground, enable_message_ordering=True)
+    ready(ground, enable_message_ordering=True)
     for number in range(2):
         ground.publisher.publish(ground.topic(), str(number).encode(), ordering_key="k").result(20)
-    first = _pull(ground, 1)
-    held = _pull(ground, 1, wait=_QUIET_S)
-    _ack(ground, first)
-    return [_datas(first), _datas(held), _datas(_pull(ground, 1))]
+    first = pull(ground, 1)
+    held = pull(ground, 1, wait=_QUIET_S)
+    ack(ground, first)
+    return [datas(first), datas(held), datas(pull(ground, 1))]
 
 
 @messages.case
 def seek_to_the_future_drops_all(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
+    ready(ground)
+    publish(ground, b"one")
     ground.subscriber.seek(
         request={
             "subscription": ground.subscription(),
             "time": {"seconds": int(time.time()) + 60},
         }
     )
-    return _datas(_pull(ground, 1, wait=_QUIET_S))
+    return datas(pull(ground, 1, wait=_QUIET_S))
 
 
 @messages.case
 def seek_to_the_past_replays(ground: PubSubGround) -> Any:
-    _ready(ground, retain_acked_messages=True)
+    ready(ground, retain_acked_messages=True)
     before = int(time.time()) - 60
-    _publish(ground, b"one")
-    _ack(ground, _pull(ground, 1))
+    publish(ground, b"one")
+    ack(ground, pull(ground, 1))
     ground.subscriber.seek(
         request={"subscription": ground.subscription(), "time": {"seconds": before}}
     )
-    return _datas(_pull(ground, 1))
+    return datas(pull(ground, 1))
 
 
 @messages.case
 def snapshot_and_seek(ground: PubSubGround) -> Any:
-    _ready(ground)
-    _publish(ground, b"one")
+    ready(ground)
+    publish(ground, b"one")
     name = f"{ground.project}/snapshots/snap"
     made = ground.subscriber.create_snapshot(name=name, subscription=ground.subscription())
-    _ack(ground, _pull(ground, 1))
+    ack(ground, pull(ground, 1))
     ground.subscriber.seek(request={"subscription": ground.subscription(), "snapshot": name})
-    return [made.topic, _datas(_pull(ground, 1))]
+    return [made.topic, datas(pull(ground, 1))]
 
 
 @messages.case
 def streaming_pull(ground: PubSubGround) -> Any:
-    _ready(ground)
+    ready(ground)
     heard: list[str] = []
 
     def take(message: Any) -> None:
@@ -272,7 +272,7 @@ def streaming_pull(ground: PubSubGround) -> Any:
         message.ack()
 
     future = ground.subscriber.subscribe(ground.subscription(), callback=take)
-    _publish(ground, b"one", b"two", b"three")
+    publish(ground, b"one", b"two", b"three")
     deadline = time.monotonic() + _WAIT_S
     while len(heard) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -291,11 +291,11 @@ def streaming_pull_of_missing_subscription(ground: PubSubGround) -> Any:
 def delivery_attempts_are_counted(ground: PubSubGround) -> Any:
     ground.publisher.create_topic(name=ground.topic("dead"))
     policy = {"dead_letter_topic": ground.topic("dead"), "max_delivery_attempts": 5}
-    _ready(ground, dead_letter_policy=policy)
-    _publish(ground, b"one")
+    ready(ground, dead_letter_policy=policy)
+    publish(ground, b"one")
     counts = []
     for _ in range(3):
-        received = _pull(ground, 1)
+        received = pull(ground, 1)
         counts.append(received[0].delivery_attempt)
         ground.subscriber.modify_ack_deadline(
             subscription=ground.subscription(),
@@ -311,11 +311,11 @@ def dead_letter_after_five(ground: PubSubGround) -> Any:
     dead = ground.subscription("dead-sub")
     ground.subscriber.create_subscription(name=dead, topic=ground.topic("dead"))
     policy = {"dead_letter_topic": ground.topic("dead"), "max_delivery_attempts": 5}
-    _ready(ground, dead_letter_policy=policy)
-    _publish(ground, b"one")
+    ready(ground, dead_letter_policy=policy)
+    publish(ground, b"one")
     deliveries = 0
     for _ in range(6):
-        received = _pull(ground, 1, wait=_QUIET_S)
+        received = pull(ground, 1, wait=_QUIET_S)
         deliveries += len(received)
         if not received:
             break
@@ -328,7 +328,7 @@ def dead_letter_after_five(ground: PubSubGround) -> Any:
         request={"subscription": dead, "max_messages": 1}, timeout=_WAIT_S
     ).received_messages
     attributes = sorted(letters[0].message.attributes) if letters else []
-    return [deliveries, _datas(letters), attributes]
+    return [deliveries, datas(letters), attributes]
 
 
 _SENT: list[dict[str, str]] = [
@@ -363,10 +363,10 @@ _FILTERS: dict[str, str] = {
 
 
 def _filtered(ground: PubSubGround, *, text: str) -> Any:
-    _ready(ground, filter=text)
+    ready(ground, filter=text)
     for number, attributes in enumerate(_SENT):
-        _publish(ground, str(number).encode(), **attributes)
-    return _datas(_pull(ground, len(_SENT), wait=_QUIET_S))
+        publish(ground, str(number).encode(), **attributes)
+    return datas(pull(ground, len(_SENT), wait=_QUIET_S))
 
 
 for _name, _text in _FILTERS.items():

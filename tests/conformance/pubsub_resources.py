@@ -338,4 +338,57 @@ def detach(ground: PubSubGround) -> Any:
     return [found.detached, pulled]
 
 
+_TOPIC_PERIODS = {"ok": 3600, "short": 599, "long": 31 * 86_400 + 1}
+
+
+def _topic_retention(ground: PubSubGround, *, seconds: int) -> Any:
+    made = ground.publisher.create_topic(
+        request={"name": ground.topic(), "message_retention_duration": {"seconds": seconds}}
+    )
+    return made.message_retention_duration.total_seconds()
+
+
+for _name, _seconds in _TOPIC_PERIODS.items():
+    topics.add(f"retention_{_name}", partial(_topic_retention, seconds=_seconds))
+
+
+@topics.case
+def retention_changed(ground: PubSubGround) -> Any:
+    ground.publisher.create_topic(name=ground.topic())
+    made = ground.publisher.update_topic(
+        topic={"name": ground.topic(), "message_retention_duration": {"seconds": 7200}},
+        update_mask={"paths": ["message_retention_duration"]},
+    )
+    return made.message_retention_duration.total_seconds()
+
+
+_POLICY_CALLS: dict[str, Callable[[Any, str], Any]] = {
+    "get": lambda client, name: len(client.get_iam_policy(request={"resource": name}).bindings),
+    "set": lambda client, name: len(
+        client.set_iam_policy(
+            request={
+                "resource": name,
+                "policy": {"bindings": [{"role": "roles/viewer", "members": ["allUsers"]}]},
+            }
+        ).bindings
+    ),
+    "test": lambda client, name: list(
+        client.test_iam_permissions(
+            request={"resource": name, "permissions": ["pubsub.topics.get"]}
+        ).permissions
+    ),
+}
+
+
+def _policy(ground: PubSubGround, *, call: str, missing: bool) -> Any:
+    if not missing:
+        ground.publisher.create_topic(name=ground.topic())
+    return _POLICY_CALLS[call](ground.publisher, ground.topic())
+
+
+for _call in _POLICY_CALLS:
+    topics.add(f"{_call}_policy", partial(_policy, call=_call, missing=False))
+    topics.add(f"{_call}_policy_of_a_missing_topic", partial(_policy, call=_call, missing=True))
+
+
 AREAS = [topics, subscriptions]

@@ -10,14 +10,17 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import grpc
+
 from continuon_local.database import transaction
 from continuon_local.meter import Operation
 from continuon_local.pubsub import limits, policy
 from continuon_local.pubsub.envelope import published_event
-from continuon_local.pubsub.errors import invalid, not_found
+from continuon_local.pubsub.errors import PubSubError, invalid, not_found
 from continuon_local.pubsub.filters import compile_filter
 from continuon_local.pubsub.messages import Message, new
 from continuon_local.pubsub.names import project_of, short_name
+from continuon_local.pubsub.retention import of_subscription
 from continuon_local.pubsub.wakeup import Wakeups
 
 if TYPE_CHECKING:
@@ -28,9 +31,10 @@ if TYPE_CHECKING:
     from continuon_local.clock import Clock
     from continuon_local.events.outbox import Outbox
     from continuon_local.meter import Meter
+    from continuon_local.pubsub.retention import Retention
     from continuon_local.pubsub.store import Delivery, PubSubStore, StoredSubscription
 
-__all__ = ["Broker", "Lease"]
+__all__ = ["Broker", "Lease", "check_attached"]
 
 _MIN_BILLED_BYTES = 1000  # Pub/Sub bills each request as at least 1 kB
 _ACK_ID_PARTS = 3
@@ -70,6 +74,7 @@ class Broker:
         connection: sqlite3.Connection,
         *,
         store: PubSubStore,
+        retention: Retention,
         clock: Clock,
         meter: Meter,
         outbox: Outbox,
@@ -80,6 +85,7 @@ class Broker:
         self._released: list[Callable[[str], None]] = []
         self._connection = connection
         self._store = store
+        self._retention = retention
         self._clock = clock
         self._meter = meter
         self._outbox = outbox
@@ -152,10 +158,16 @@ class Broker:
         """
         current = self._current(stored, ack_ids)
         with transaction(self._connection):
-            self._store.remove(stored.id, [delivery.message_id for delivery in current])
+            self.settle(stored, [delivery.message_id for delivery in current])
         self._tell_released(ack_ids)
         if stored.config.enable_message_ordering:
             self.wakeups.wake(stored.id)
+
+    def settle(self, stored: StoredSubscription, message_ids: Sequence[int]) -> None:
+        """Mark messages as acknowledged, in the caller's transaction."""
+        if stored.config.retain_acked_messages:
+            self._retention.hold(of_subscription(stored.id), message_ids)
+        self._store.remove(stored.id, message_ids)
 
     def extend(self, stored: StoredSubscription, ack_ids: Sequence[str], deadline_s: int) -> None:
         """Move deadlines to ``deadline_s`` from now; 0 gives the messages back.
@@ -198,7 +210,7 @@ class Broker:
             return
         with transaction(self._connection):
             self._publish(topic, [_dead_letter(stored.config, delivery) for delivery in dead])
-            self._store.remove(stored.id, [delivery.message_id for delivery in dead])
+            self.settle(stored, [delivery.message_id for delivery in dead])
         self._announce(topic)
 
     def expire(self, stored: StoredSubscription, now_ms: int) -> None:
@@ -209,6 +221,12 @@ class Broker:
             with transaction(self._connection):
                 self._store.remove(stored.id, old)
 
+    def sweep_retained(self, now_ms: int) -> None:
+        """Drop what topics, snapshots and subscriptions have kept long enough."""
+        if self._retention.is_due(now_ms):
+            with transaction(self._connection):
+                self._retention.sweep(now_ms)
+
     async def wait(self, stored: StoredSubscription, timeout_s: float) -> None:
         """Return when ``stored`` may have something to hand out, or after ``timeout_s``."""
         now_ms = self.now_ms()
@@ -218,7 +236,10 @@ class Broker:
 
     def _publish(self, topic: str, messages: Sequence[Message]) -> list[str]:
         now_ms = self.now_ms()
-        subscriptions = self._store.subscriptions_of(topic)
+        attached = self._store.subscriptions_of(topic)
+        subscriptions = [stored for stored in attached if not stored.config.detached]
+        found = self._store.topic(topic)
+        holders = [] if found is None else self._retention.holders_of(found)
         watched = self._is_watched(topic)
         for message in messages:
             message.publish_time.FromMilliseconds(now_ms)
@@ -227,6 +248,8 @@ class Broker:
                 if compile_filter(stored.config.filter)(message.attributes):
                     key = message.ordering_key
                     self._store.add_delivery(stored.id, message_id, key, now_ms)
+            for holder in holders:
+                self._retention.hold(holder, [message_id])
             if watched:
                 self._outbox.append(published_event(topic, message))
         self._store.drop_unheld([int(message.message_id) for message in messages])
@@ -269,6 +292,18 @@ class Broker:
     def _bill(self, size_bytes: int, caller: str) -> None:
         billed = max(size_bytes, _MIN_BILLED_BYTES)
         self._meter.record(Operation.PUBSUB_BYTES, billed, caller=caller)
+
+
+def check_attached(stored: StoredSubscription) -> None:
+    """Refuse what only a subscription with a topic can do.
+
+    Raises:
+        PubSubError: FAILED_PRECONDITION: it was detached.
+    """
+    if stored.config.detached:
+        raise PubSubError(
+            grpc.StatusCode.FAILED_PRECONDITION, "The subscription is detached from its topic."
+        )
 
 
 def _within(available: Sequence[Delivery], max_bytes: int) -> list[Delivery]:

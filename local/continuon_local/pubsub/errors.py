@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import grpc
 
-__all__ = ["PubSubError", "invalid", "not_found", "out_of_range", "unimplemented"]
+__all__ = [
+    "PubSubError",
+    "already_exists",
+    "invalid",
+    "not_found",
+    "out_of_range",
+    "unimplemented",
+]
 
 
 class PubSubError(Exception):
@@ -29,6 +36,14 @@ def invalid(message: str) -> PubSubError:
 def out_of_range(message: str) -> PubSubError:
     """Return the error for a number outside its limits, where Pub/Sub tells it apart."""
     return PubSubError(grpc.StatusCode.OUT_OF_RANGE, message)
+
+
+def already_exists(name: str) -> PubSubError:
+    """Return the error for a resource that is there already."""
+    return PubSubError(
+        grpc.StatusCode.ALREADY_EXISTS,
+        f"Resource already exists in the project (resource={name}).",
+    )
 
 
 def not_found(name: str) -> PubSubError:

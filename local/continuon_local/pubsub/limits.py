@@ -38,6 +38,12 @@ MAX_RETENTION_S = 31 * 24 * 3600
 DEFAULT_RETENTION_S = 7 * 24 * 3600
 """How long an unacknowledged message waits, in seconds."""
 
+SNAPSHOT_LIFETIME_S = 7 * 24 * 3600
+"""How long after its oldest message a snapshot ends, in seconds."""
+
+MIN_SNAPSHOT_LIFETIME_S = 3600
+"""A snapshot that would end sooner than this is refused, in seconds."""
+
 MAX_PULL_MESSAGES = 1000
 """Messages of one Pull answer."""
 

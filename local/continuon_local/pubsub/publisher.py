@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from continuon_local.database import transaction
-from continuon_local.pubsub.errors import PubSubError, not_found
+from continuon_local.pubsub.errors import already_exists, not_found
 from continuon_local.pubsub.messages import Message, new
 from continuon_local.pubsub.names import DELETED_TOPIC, check_name, check_project, short_name
 from continuon_local.pubsub.paging import page
+from continuon_local.pubsub.retention import of_topic
 from continuon_local.pubsub.updates import apply_mask
 from continuon_local.pubsub.validation import check_publish, check_topic
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from continuon_local.pubsub.broker import Broker
+    from continuon_local.pubsub.iam import Policies
+    from continuon_local.pubsub.retention import Retention
     from continuon_local.pubsub.store import PubSubStore
 
 __all__ = ["Publisher"]
@@ -29,19 +31,26 @@ _UPDATABLE = frozenset({"labels", "message_retention_duration"})
 class Publisher:
     """Topics, and publishing to them."""
 
-    def __init__(self, connection: sqlite3.Connection, store: PubSubStore, broker: Broker) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        store: PubSubStore,
+        broker: Broker,
+        *,
+        retention: Retention,
+        policies: Policies,
+    ) -> None:
         self._connection = connection
         self._store = store
         self._broker = broker
+        self._retention = retention
+        self._policies = policies
 
     async def create_topic(self, topic: Message, _caller: str) -> Message:
         """Create a topic; ALREADY_EXISTS where there is one."""
         check_topic(topic)
         if self._store.topic(topic.name) is not None:
-            raise PubSubError(
-                grpc.StatusCode.ALREADY_EXISTS,
-                f"Resource already exists in the project (resource={short_name(topic.name)}).",
-            )
+            raise already_exists(short_name(topic.name))
         self._put(topic)
         return topic
 
@@ -49,6 +58,7 @@ class Publisher:
         """Change the fields that the mask names."""
         topic = self._topic(request.topic.name)
         apply_mask(topic, request.topic, request.update_mask.paths, _UPDATABLE)
+        check_topic(topic)
         self._put(topic)
         return topic
 
@@ -67,7 +77,8 @@ class Publisher:
         self._topic(request.topic)
 
         def fetch(after: str, limit: int) -> list[Message]:
-            attached = [stored.config for stored in self._store.subscriptions_of(request.topic)]
+            found = [stored.config for stored in self._store.subscriptions_of(request.topic)]
+            attached = [config for config in found if not config.detached]
             return [config for config in attached if config.name > after][:limit]
 
         attached, token = page(request, fetch)
@@ -84,7 +95,12 @@ class Publisher:
             for stored in self._store.subscriptions_of(request.topic):
                 stored.config.topic = DELETED_TOPIC
                 self._store.update_subscription(stored)
+            for snapshot in self._retention.snapshots_of(request.topic):
+                snapshot.topic = DELETED_TOPIC
+                self._retention.put_snapshot(snapshot)
             self._store.delete_topic(request.topic)
+            self._retention.release(of_topic(request.topic))
+            self._policies.forget(request.topic)
         return Empty()
 
     async def publish(self, request: Message, caller: str) -> Message:
@@ -104,3 +120,5 @@ class Publisher:
     def _put(self, topic: Message) -> None:
         with transaction(self._connection):
             self._store.put_topic(topic)
+            if not topic.HasField("message_retention_duration"):
+                self._retention.release(of_topic(topic.name))

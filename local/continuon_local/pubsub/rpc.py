@@ -8,6 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.iam.v1 import iam_policy_pb2
 
 from continuon_local.pubsub import messages
 from continuon_local.pubsub.errors import PubSubError, unimplemented
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from continuon_local.pubsub.broker import Broker
+    from continuon_local.pubsub.iam import Policies
     from continuon_local.pubsub.messages import Message
     from continuon_local.pubsub.publisher import Publisher
+    from continuon_local.pubsub.seeking import Seeking
     from continuon_local.pubsub.subscriber import Subscriber
 
     _Method = Callable[[Message, str], Awaitable[Message]]
@@ -30,12 +33,20 @@ _LOG = logging.getLogger(__name__)
 _CALLER = "x-continuon-caller"
 _PUBLISHER = "/google.pubsub.v1.Publisher/"
 _SUBSCRIBER = "/google.pubsub.v1.Subscriber/"
+_IAM = "/google.iam.v1.IAMPolicy/"
 
 
 class PubSubHandlers(grpc.GenericRpcHandler):
     """Every method of the two services; those that are missing answer UNIMPLEMENTED by name."""
 
-    def __init__(self, publisher: Publisher, subscriber: Subscriber, broker: Broker) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        subscriber: Subscriber,
+        seeking: Seeking,
+        policies: Policies,
+        broker: Broker,
+    ) -> None:
         unary: dict[str, tuple[str, _Method]] = {
             f"{_PUBLISHER}CreateTopic": ("Topic", publisher.create_topic),
             f"{_PUBLISHER}UpdateTopic": ("UpdateTopicRequest", publisher.update_topic),
@@ -75,7 +86,9 @@ class PubSubHandlers(grpc.GenericRpcHandler):
                 subscriber.modify_ack_deadline,
             ),
         }
+        unary |= _seeking_methods(seeking)
         self._handlers = {path: _unary(*entry) for path, entry in unary.items()}
+        self._handlers |= _iam_handlers(policies)
         self._handlers[f"{_SUBSCRIBER}StreamingPull"] = _streaming(subscriber, broker)
 
     def service(
@@ -86,7 +99,42 @@ class PubSubHandlers(grpc.GenericRpcHandler):
         return self._handlers.get(path) or _missing(path)
 
 
+def _seeking_methods(seeking: Seeking) -> dict[str, tuple[str, _Method]]:
+    return {
+        f"{_PUBLISHER}ListTopicSnapshots": (
+            "ListTopicSnapshotsRequest",
+            seeking.list_topic_snapshots,
+        ),
+        f"{_PUBLISHER}DetachSubscription": (
+            "DetachSubscriptionRequest",
+            seeking.detach_subscription,
+        ),
+        f"{_SUBSCRIBER}Seek": ("SeekRequest", seeking.seek),
+        f"{_SUBSCRIBER}CreateSnapshot": ("CreateSnapshotRequest", seeking.create_snapshot),
+        f"{_SUBSCRIBER}GetSnapshot": ("GetSnapshotRequest", seeking.get_snapshot),
+        f"{_SUBSCRIBER}ListSnapshots": ("ListSnapshotsRequest", seeking.list_snapshots),
+        f"{_SUBSCRIBER}UpdateSnapshot": ("UpdateSnapshotRequest", seeking.update_snapshot),
+        f"{_SUBSCRIBER}DeleteSnapshot": ("DeleteSnapshotRequest", seeking.delete_snapshot),
+    }
+
+
+def _iam_handlers(policies: Policies) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    methods: dict[str, tuple[Any, _Method]] = {
+        "GetIamPolicy": (iam_policy_pb2.GetIamPolicyRequest, policies.get),
+        "SetIamPolicy": (iam_policy_pb2.SetIamPolicyRequest, policies.set),
+        "TestIamPermissions": (iam_policy_pb2.TestIamPermissionsRequest, policies.test),
+    }
+    return {
+        f"{_IAM}{name}": _handler(kind.FromString, method)
+        for name, (kind, method) in methods.items()
+    }
+
+
 def _unary(request_type: str, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:
+    return _handler(lambda raw: messages.parse(request_type, raw), method)
+
+
+def _handler(read: Callable[[bytes], Message], method: _Method) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(request: Message, context: _Context) -> Message:
         try:
             return await method(request, _caller(context))
@@ -97,7 +145,7 @@ def _unary(request_type: str, method: _Method) -> grpc.RpcMethodHandler[Any, Any
 
     return grpc.unary_unary_rpc_method_handler(
         handle,
-        request_deserializer=lambda raw: messages.parse(request_type, raw),
+        request_deserializer=read,
         response_serializer=lambda answer: answer.SerializeToString(),
     )
 

@@ -13,11 +13,14 @@ from continuon_local.events.outbox import Outbox
 from continuon_local.fault_layers import FaultyHandlers
 from continuon_local.pubsub import limits
 from continuon_local.pubsub.broker import Broker
+from continuon_local.pubsub.iam import Policies
 from continuon_local.pubsub.messages import new
 from continuon_local.pubsub.names import check_name
 from continuon_local.pubsub.publisher import Publisher
 from continuon_local.pubsub.push import PushDispatcher
+from continuon_local.pubsub.retention import Retention
 from continuon_local.pubsub.rpc import PubSubHandlers
+from continuon_local.pubsub.seeking import Seeking
 from continuon_local.pubsub.store import PubSubStore
 from continuon_local.pubsub.subscriber import Subscriber
 
@@ -133,9 +136,11 @@ class _Running:
         self.connection = connection
         self.store = PubSubStore(connection)
         self.outbox = Outbox(connection)
+        retention = Retention(connection, self.store)
         self.broker = Broker(
             connection,
             store=self.store,
+            retention=retention,
             clock=context.clock,
             meter=context.meter,
             outbox=self.outbox,
@@ -143,11 +148,25 @@ class _Running:
         )
         self._push = PushDispatcher(self.broker, self.store, context.clock)
         self._server = grpc.aio.server(options=_OPTIONS)
-        publisher = Publisher(connection, self.store, self.broker)
-        subscriber = Subscriber(connection, self.store, self.broker, self._push)
-        handlers = FaultyHandlers(
-            PubSubHandlers(publisher, subscriber, self.broker), context.faults, "pubsub"
+        policies = Policies(
+            connection,
+            {
+                "topics": lambda name: self.store.topic(name) is not None,
+                "subscriptions": lambda name: self.store.subscription(name) is not None,
+                "snapshots": lambda name: retention.snapshot(name) is not None,
+            },
         )
+        publisher = Publisher(
+            connection, self.store, self.broker, retention=retention, policies=policies
+        )
+        subscriber = Subscriber(
+            connection, self.store, self.broker, self._push, retention=retention, policies=policies
+        )
+        seeking = Seeking(
+            connection, self.store, self.broker, retention=retention, policies=policies
+        )
+        served = PubSubHandlers(publisher, subscriber, seeking, policies, self.broker)
+        handlers = FaultyHandlers(served, context.faults, "pubsub")
         self._server.add_generic_rpc_handlers((handlers,))
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -176,4 +195,5 @@ class _Running:
             for stored in self.store.all_subscriptions():
                 self.broker.bury(stored, now_ms)
                 self.broker.expire(stored, now_ms)
+            self.broker.sweep_retained(now_ms)
             await asyncio.sleep(_SWEEP_INTERVAL_S)

@@ -47,6 +47,12 @@ CREATE INDEX IF NOT EXISTS deliveries_by_key
     ON deliveries (subscription_id, ordering_key, message_id);
 CREATE INDEX IF NOT EXISTS deliveries_by_attempts ON deliveries (subscription_id, attempts);
 CREATE INDEX IF NOT EXISTS deliveries_by_message ON deliveries (message_id);
+CREATE TABLE IF NOT EXISTS holds (
+    holder TEXT NOT NULL,
+    message_id INTEGER NOT NULL REFERENCES messages (id),
+    PRIMARY KEY (holder, message_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS holds_by_message ON holds (message_id);
 """
 
 _SELECT = """
@@ -172,6 +178,7 @@ class PubSubStore:
         self._connection.execute("DELETE FROM subscriptions WHERE id = ?", (stored.id,))
         self._connection.execute(
             "DELETE FROM messages WHERE id NOT IN (SELECT message_id FROM deliveries)"
+            " AND id NOT IN (SELECT message_id FROM holds)"
         )
 
     def new_message(self, message: Message, now_ms: int) -> int:
@@ -193,6 +200,14 @@ class PubSubStore:
             "INSERT INTO deliveries (subscription_id, message_id, ordering_key, available_at_ms)"
             " VALUES (?, ?, ?, ?)",
             (subscription_id, message_id, key, now_ms),
+        )
+
+    def make_available(self, subscription_id: int, now_ms: int) -> None:
+        """Make everything that a subscription holds available at once, leased or not."""
+        self._connection.execute(
+            "UPDATE deliveries SET available_at_ms = ?, lease_expires_ms = 0"
+            " WHERE subscription_id = ? AND available_at_ms > ?",
+            (now_ms, subscription_id, now_ms),
         )
 
     def available(self, stored: StoredSubscription, now_ms: int, limit: int) -> list[Delivery]:
@@ -238,10 +253,11 @@ class PubSubStore:
         self.drop_unheld(message_ids)
 
     def drop_unheld(self, message_ids: Sequence[int]) -> None:
-        """Forget those of the messages that no subscription holds."""
+        """Forget those of the messages that nobody holds: retention.py says who may."""
         self._connection.executemany(
             "DELETE FROM messages WHERE id = ?"
-            " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = messages.id)",
+            " AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = messages.id)"
+            " AND NOT EXISTS (SELECT 1 FROM holds WHERE message_id = messages.id)",
             [(message_id,) for message_id in message_ids],
         )
 

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from continuon_local.pubsub import limits
+from continuon_local.pubsub.broker import check_attached
 from continuon_local.pubsub.errors import invalid
 from continuon_local.pubsub.messages import Message, new
 from continuon_local.pubsub.validation import check_ack_deadline
@@ -80,6 +81,7 @@ class _Stream:
     def take(self) -> Message | None:
         """Return the next response, or None where there is nothing to send or no room."""
         stored = self._broker.subscription(self._name)
+        check_attached(stored)
         room, room_bytes = self._room()
         if room <= 0 or room_bytes <= 0:
             self._forget_expired()

@@ -10,10 +10,12 @@ from google.protobuf.empty_pb2 import Empty
 
 from continuon_local.database import transaction
 from continuon_local.pubsub import limits
-from continuon_local.pubsub.errors import PubSubError, invalid, not_found
+from continuon_local.pubsub.broker import check_attached
+from continuon_local.pubsub.errors import PubSubError, already_exists, invalid, not_found
 from continuon_local.pubsub.messages import Message, new
 from continuon_local.pubsub.names import check_name, check_project, short_name
 from continuon_local.pubsub.paging import page
+from continuon_local.pubsub.retention import of_subscription
 from continuon_local.pubsub.updates import apply_mask
 from continuon_local.pubsub.validation import check_ack_deadline, check_push, check_subscription
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from continuon_local.pubsub.broker import Broker, Lease
+    from continuon_local.pubsub.iam import Policies
     from continuon_local.pubsub.push import PushDispatcher
+    from continuon_local.pubsub.retention import Retention
     from continuon_local.pubsub.store import PubSubStore, StoredSubscription
 
 __all__ = ["Subscriber"]
@@ -35,6 +39,7 @@ _UPDATABLE = frozenset(
         "labels",
         "message_retention_duration",
         "push_config",
+        "retain_acked_messages",
         "retry_policy",
     }
 )
@@ -49,30 +54,32 @@ class Subscriber:
         store: PubSubStore,
         broker: Broker,
         push: PushDispatcher,
+        *,
+        retention: Retention,
+        policies: Policies,
     ) -> None:
         self._connection = connection
         self._store = store
         self._broker = broker
         self._push = push
+        self._retention = retention
+        self._policies = policies
 
     async def create_subscription(self, config: Message, _caller: str) -> Message:
         """Attach a subscription to a topic; it receives what is published from now on."""
         check_subscription(config)
         if self._store.subscription(config.name) is not None:
-            raise PubSubError(
-                grpc.StatusCode.ALREADY_EXISTS,
-                f"Resource already exists in the project (resource={short_name(config.name)}).",
-            )
+            raise already_exists(short_name(config.name))
         self._check_topics(config)
         config.state = new("Subscription").State.Value("ACTIVE")
         with transaction(self._connection):
             self._store.add_subscription(config)
         self._push.refresh()
-        return config
+        return self._shown(config)
 
     async def get_subscription(self, request: Message, _caller: str) -> Message:
         """Return a subscription."""
-        return self._existing(request.subscription).config
+        return self._shown(self._existing(request.subscription).config)
 
     async def update_subscription(self, request: Message, _caller: str) -> Message:
         """Change the fields that the mask names."""
@@ -85,19 +92,22 @@ class Subscriber:
         stored.config.topic = topic
         self._check_dead_letter_topic(stored.config)
         self._save(stored)
-        return stored.config
+        return self._shown(stored.config)
 
     async def list_subscriptions(self, request: Message, _caller: str) -> Message:
         """List the subscriptions of a project by name."""
         project = check_project(request.project)
         found, token = page(request, lambda after, n: self._store.subscriptions(project, after, n))
-        return new("ListSubscriptionsResponse", subscriptions=found, next_page_token=token)
+        shown = [self._shown(config) for config in found]
+        return new("ListSubscriptionsResponse", subscriptions=shown, next_page_token=token)
 
     async def delete_subscription(self, request: Message, _caller: str) -> Message:
         """Delete a subscription with what it holds."""
         stored = self._existing(request.subscription)
         with transaction(self._connection):
             self._store.delete_subscription(stored)
+            self._retention.release(of_subscription(stored.id))
+            self._policies.forget(stored.config.name)
         self._broker.wakeups.wake(stored.id)
         return Empty()
 
@@ -152,6 +162,7 @@ class Subscriber:
 
     def _pullable(self, name: str) -> StoredSubscription:
         stored = self._existing(name)
+        check_attached(stored)
         if stored.config.push_config.push_endpoint:
             raise PubSubError(
                 grpc.StatusCode.FAILED_PRECONDITION,
@@ -159,12 +170,22 @@ class Subscriber:
             )
         return stored
 
+    def _shown(self, config: Message) -> Message:
+        """Return a subscription with what its topic says about it."""
+        topic = self._store.topic(config.topic)
+        config.ClearField("topic_message_retention_duration")
+        if topic is not None and topic.HasField("message_retention_duration"):
+            config.topic_message_retention_duration.CopyFrom(topic.message_retention_duration)
+        return config
+
     def _existing(self, name: str) -> StoredSubscription:
         return self._broker.subscription(check_name(name, "subscriptions"))
 
     def _save(self, stored: StoredSubscription) -> None:
         with transaction(self._connection):
             self._store.update_subscription(stored)
+            if not stored.config.retain_acked_messages:
+                self._retention.release(of_subscription(stored.id))
         self._push.refresh()
         self._broker.wakeups.wake(stored.id)
 

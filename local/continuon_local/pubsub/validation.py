@@ -32,7 +32,6 @@ _SUBSCRIPTION_FEATURES = (
     "bigquery_config",
     "cloud_storage_config",
     "bigtable_config",
-    "retain_acked_messages",
     "enable_exactly_once_delivery",
     "message_transforms",
 )
@@ -46,6 +45,8 @@ def check_topic(topic: Message) -> None:
     """
     check_name(topic.name, "topics")
     _refuse_features(topic, _TOPIC_FEATURES)
+    if topic.HasField("message_retention_duration"):
+        _check_period(topic)
 
 
 def check_subscription(subscription: Message) -> None:
@@ -145,7 +146,11 @@ def _refuse_features(resource: Message, names: tuple[str, ...]) -> None:
 def _check_retention(subscription: Message) -> None:
     if not subscription.HasField("message_retention_duration"):
         subscription.message_retention_duration.seconds = limits.DEFAULT_RETENTION_S
-    retention = seconds(subscription.message_retention_duration)
+    _check_period(subscription)
+
+
+def _check_period(resource: Message) -> None:
+    retention = seconds(resource.message_retention_duration)
     if not limits.MIN_RETENTION_S <= retention <= limits.MAX_RETENTION_S:
         raise invalid("message_retention_duration must be between 10 minutes and 31 days.")
 

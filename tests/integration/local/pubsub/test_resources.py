@@ -134,22 +134,76 @@ def test_a_filter_chooses_messages_and_cannot_change(bench: Any) -> None:
 def test_what_is_missing_is_named(bench: Any) -> None:
     topic = bench.topic()
     name = bench.subscription(topic)
-    snapshot = f"projects/{PROJECT}/snapshots/snap"
     calls: list[tuple[str, Any]] = [
-        ("Subscriber.Seek", lambda: bench.subscriber.seek(request={"subscription": name})),
-        (
-            "Subscriber.CreateSnapshot",
-            lambda: bench.subscriber.create_snapshot(name=snapshot, subscription=name),
-        ),
-        (
-            "Publisher.DetachSubscription",
-            lambda: bench.publisher.detach_subscription(request={"subscription": name}),
-        ),
         (
             "enable_exactly_once_delivery",
             lambda: bench.subscription(topic, enable_exactly_once_delivery=True),
+        ),
+        (
+            "UpdateSubscription|push_config",
+            lambda: bench.subscriber.update_subscription(
+                subscription={"name": name},
+                update_mask=field_mask_pb2.FieldMask(paths=["push_config.push_endpoint"]),
+            ),
         ),
     ]
     for what, call in calls:
         with pytest.raises(exceptions.MethodNotImplemented, match=what):
             call()
+
+
+def test_snapshots_replay_and_are_listed_changed_and_deleted(bench: Any) -> None:
+    topic = bench.topic()
+    name = bench.subscription(topic)
+    snapshot = f"{name.replace('/subscriptions/', '/snapshots/')}-snap"
+    bench.publish(topic, b"a")
+    made = bench.subscriber.create_snapshot(name=snapshot, subscription=name)
+    assert made.topic == topic
+    with pytest.raises(exceptions.AlreadyExists):
+        bench.subscriber.create_snapshot(name=snapshot, subscription=name)
+    bench.subscriber.acknowledge(
+        subscription=name, ack_ids=[each.ack_id for each in bench.pull(name)]
+    )
+    assert bench.pull(name, wait=False) == []
+    bench.subscriber.seek(request={"subscription": name, "snapshot": snapshot})
+    assert [each.message.data for each in bench.pull(name)] == [b"a"]
+    changed = bench.subscriber.update_snapshot(
+        snapshot={"name": snapshot, "labels": {"k": "v"}},
+        update_mask=field_mask_pb2.FieldMask(paths=["labels"]),
+    )
+    assert bench.subscriber.get_snapshot(snapshot=snapshot) == changed
+    listed = bench.subscriber.list_snapshots(project=f"projects/{PROJECT}")
+    assert changed in list(listed)
+    assert list(bench.publisher.list_topic_snapshots(request={"topic": topic})) == [snapshot]
+    bench.subscriber.delete_snapshot(snapshot=snapshot)
+    with pytest.raises(exceptions.NotFound):
+        bench.subscriber.seek(request={"subscription": name, "snapshot": snapshot})
+
+
+def test_a_detached_subscription_stays_and_answers_no_pull(bench: Any) -> None:
+    topic = bench.topic()
+    name = bench.subscription(topic)
+    bench.publish(topic, b"a")
+    bench.publisher.detach_subscription(request={"subscription": name})
+    assert bench.subscriber.get_subscription(subscription=name).detached
+    assert list(bench.publisher.list_topic_subscriptions(topic=topic)) == []
+    with pytest.raises(exceptions.FailedPrecondition):
+        bench.pull(name)
+    with pytest.raises(exceptions.FailedPrecondition):
+        bench.subscriber.subscribe(name, callback=lambda _: None).result(15)
+
+
+def test_policies_are_kept_for_topics_and_subscriptions(bench: Any) -> None:
+    topic = bench.topic()
+    name = bench.subscription(topic)
+    for client, resource in ((bench.publisher, topic), (bench.subscriber, name)):
+        policy = client.get_iam_policy(request={"resource": resource})
+        policy.bindings.add(role="roles/pubsub.viewer", members=["allUsers"])
+        stored = client.set_iam_policy(request={"resource": resource, "policy": policy})
+        assert client.get_iam_policy(request={"resource": resource}) == stored
+        with pytest.raises(exceptions.Aborted):
+            client.set_iam_policy(request={"resource": resource, "policy": policy})
+        asked = {"resource": resource, "permissions": ["pubsub.topics.publish"]}
+        assert client.test_iam_permissions(request=asked).permissions == asked["permissions"]
+    with pytest.raises(exceptions.NotFound):
+        bench.publisher.get_iam_policy(request={"resource": f"{topic}-none"})

@@ -15,6 +15,7 @@ from continuon_local.meter import Meter, Operation
 from continuon_local.pubsub.broker import Broker, Lease
 from continuon_local.pubsub.errors import PubSubError
 from continuon_local.pubsub.messages import new
+from continuon_local.pubsub.retention import Retention
 from continuon_local.pubsub.store import PubSubStore, StoredSubscription
 from continuon_local.pubsub.validation import check_subscription
 
@@ -45,6 +46,7 @@ class Bench:
         self.broker = Broker(
             connection,
             store=self.store,
+            retention=Retention(connection, self.store),
             clock=self.clock,
             meter=self.meter,
             outbox=self.outbox,

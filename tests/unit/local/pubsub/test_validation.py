@@ -117,7 +117,6 @@ def test_delivery_attempts_out_of_range_have_a_code_of_their_own(attempts: int) 
     ("fields", "feature"),
     [
         ({"enable_exactly_once_delivery": True}, "enable_exactly_once_delivery"),
-        ({"retain_acked_messages": True}, "retain_acked_messages"),
         ({"bigquery_config": new("BigQueryConfig", table="t")}, "bigquery_config"),
     ],
 )
