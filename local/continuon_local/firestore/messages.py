@@ -1,23 +1,14 @@
 """The raw protobuf classes of the Firestore API.
 
 The client library ships them inside proto-plus wrappers, whose attribute access is an order of
-magnitude slower. The server works on the wrapped classes directly.
+magnitude slower. The server works on the wrapped classes, without the wrappers and the library.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from google.cloud.firestore_v1.types import (
-    aggregation_result,
-    common,
-    document,
-    firestore,
-    query,
-    write,
-)
-from google.protobuf.empty_pb2 import Empty
-from google.protobuf.timestamp_pb2 import Timestamp
+from continuon_local.protos import message_class
 
 __all__ = [
     "AggregationResult",
@@ -65,41 +56,49 @@ __all__ = [
 # The classes are made at run time from descriptors: to a type checker they are opaque.
 Message: TypeAlias = Any
 
-Document: Message = document.Document.pb()
-Value: Message = document.Value.pb()
-DocumentMask: Message = common.DocumentMask.pb()
-StructuredQuery: Message = query.StructuredQuery.pb()
-Cursor: Message = query.Cursor.pb()
-AggregationResult: Message = aggregation_result.AggregationResult.pb()
-DocumentTransform: Message = write.DocumentTransform.pb()
-Write: Message = write.Write.pb()
-WriteResult: Message = write.WriteResult.pb()
-TargetChange: Message = firestore.TargetChange.pb()
 
-BatchGetDocumentsRequest: Message = firestore.BatchGetDocumentsRequest.pb()
-BatchWriteRequest: Message = firestore.BatchWriteRequest.pb()
-BatchWriteResponse: Message = firestore.BatchWriteResponse.pb()
-BeginTransactionRequest: Message = firestore.BeginTransactionRequest.pb()
-BeginTransactionResponse: Message = firestore.BeginTransactionResponse.pb()
-CommitRequest: Message = firestore.CommitRequest.pb()
-BatchGetDocumentsResponse: Message = firestore.BatchGetDocumentsResponse.pb()
-CommitResponse: Message = firestore.CommitResponse.pb()
-CreateDocumentRequest: Message = firestore.CreateDocumentRequest.pb()
-DeleteDocumentRequest: Message = firestore.DeleteDocumentRequest.pb()
-GetDocumentRequest: Message = firestore.GetDocumentRequest.pb()
-ListCollectionIdsRequest: Message = firestore.ListCollectionIdsRequest.pb()
-ListCollectionIdsResponse: Message = firestore.ListCollectionIdsResponse.pb()
-ListDocumentsRequest: Message = firestore.ListDocumentsRequest.pb()
-ListDocumentsResponse: Message = firestore.ListDocumentsResponse.pb()
-ListenRequest: Message = firestore.ListenRequest.pb()
-ListenResponse: Message = firestore.ListenResponse.pb()
-PartitionQueryRequest: Message = firestore.PartitionQueryRequest.pb()
-PartitionQueryResponse: Message = firestore.PartitionQueryResponse.pb()
-RollbackRequest: Message = firestore.RollbackRequest.pb()
-RunAggregationQueryRequest: Message = firestore.RunAggregationQueryRequest.pb()
-RunAggregationQueryResponse: Message = firestore.RunAggregationQueryResponse.pb()
-RunQueryRequest: Message = firestore.RunQueryRequest.pb()
-RunQueryResponse: Message = firestore.RunQueryResponse.pb()
-UpdateDocumentRequest: Message = firestore.UpdateDocumentRequest.pb()
-WriteRequest: Message = firestore.WriteRequest.pb()
-WriteResponse: Message = firestore.WriteResponse.pb()
+def _class(name: str) -> Message:
+    return message_class(f"google.firestore.v1.{name}")
+
+
+Empty: Message = message_class("google.protobuf.Empty")
+Timestamp: Message = message_class("google.protobuf.Timestamp")
+
+Document: Message = _class("Document")
+Value: Message = _class("Value")
+DocumentMask: Message = _class("DocumentMask")
+StructuredQuery: Message = _class("StructuredQuery")
+Cursor: Message = _class("Cursor")
+AggregationResult: Message = _class("AggregationResult")
+DocumentTransform: Message = _class("DocumentTransform")
+Write: Message = _class("Write")
+WriteResult: Message = _class("WriteResult")
+TargetChange: Message = _class("TargetChange")
+
+BatchGetDocumentsRequest: Message = _class("BatchGetDocumentsRequest")
+BatchWriteRequest: Message = _class("BatchWriteRequest")
+BatchWriteResponse: Message = _class("BatchWriteResponse")
+BeginTransactionRequest: Message = _class("BeginTransactionRequest")
+BeginTransactionResponse: Message = _class("BeginTransactionResponse")
+CommitRequest: Message = _class("CommitRequest")
+BatchGetDocumentsResponse: Message = _class("BatchGetDocumentsResponse")
+CommitResponse: Message = _class("CommitResponse")
+CreateDocumentRequest: Message = _class("CreateDocumentRequest")
+DeleteDocumentRequest: Message = _class("DeleteDocumentRequest")
+GetDocumentRequest: Message = _class("GetDocumentRequest")
+ListCollectionIdsRequest: Message = _class("ListCollectionIdsRequest")
+ListCollectionIdsResponse: Message = _class("ListCollectionIdsResponse")
+ListDocumentsRequest: Message = _class("ListDocumentsRequest")
+ListDocumentsResponse: Message = _class("ListDocumentsResponse")
+ListenRequest: Message = _class("ListenRequest")
+ListenResponse: Message = _class("ListenResponse")
+PartitionQueryRequest: Message = _class("PartitionQueryRequest")
+PartitionQueryResponse: Message = _class("PartitionQueryResponse")
+RollbackRequest: Message = _class("RollbackRequest")
+RunAggregationQueryRequest: Message = _class("RunAggregationQueryRequest")
+RunAggregationQueryResponse: Message = _class("RunAggregationQueryResponse")
+RunQueryRequest: Message = _class("RunQueryRequest")
+RunQueryResponse: Message = _class("RunQueryResponse")
+UpdateDocumentRequest: Message = _class("UpdateDocumentRequest")
+WriteRequest: Message = _class("WriteRequest")
+WriteResponse: Message = _class("WriteResponse")

@@ -11,11 +11,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from google.cloud.firestore_v1.types import query as query_types
-
 from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.filters import check_disjunctions
-from continuon_local.firestore.messages import Document
+from continuon_local.firestore.messages import Document, StructuredQuery
 from continuon_local.firestore.paths import parse_document_name, parse_parent
 from continuon_local.firestore.rules_queries import queried_documents, query_value
 from continuon_local.firestore.rules_users import authenticated
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["RulesAccess", "RulesDocuments"]
 
 _LOG = logging.getLogger(__name__)
-_Query = query_types.StructuredQuery.pb()
 _ADMIN_ONLY = {
     "BatchWrite": "Batch writes require admin authentication.",
     "ListCollectionIds": "Metadata operations require admin authentication.",
@@ -189,7 +186,7 @@ class RulesAccess:
             judge.require(documents, "list", possible.path, resource=possible.resource, query=seen)
 
     def _list(self, judge: _Judge, request: Message) -> None:
-        query = _Query(from_=[{"collection_id": request.collection_id}])
+        query = StructuredQuery(from_=[{"collection_id": request.collection_id}])
         if request.page_size:
             query.limit.value = request.page_size
         self._query(judge, request.parent, query)

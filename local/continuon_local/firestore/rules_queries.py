@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from google.cloud.firestore_v1.types import query as query_types
-
 from continuon_local.firestore.errors import invalid_argument
 from continuon_local.firestore.fields import DOCUMENT_ID, parse_field_path
+from continuon_local.firestore.messages import StructuredQuery
 from continuon_local.firestore.paths import parse_parent
 from continuon_local.firestore.rules_values import to_rules
 from continuon_local.rules.symbolic import (
@@ -35,10 +34,9 @@ __all__ = ["QueriedDocuments", "queried_documents", "query_value"]
 _MAX_CHOICES = 100
 """More than Firestore accepts in any query (30), so that nothing unbounded is built first."""
 
-_Operator = query_types.StructuredQuery.FieldFilter.Operator
-_Unary = query_types.StructuredQuery.UnaryFilter.Operator
-_Composite = query_types.StructuredQuery.CompositeFilter.Operator
-_Direction = query_types.StructuredQuery.Direction
+_Operator = StructuredQuery.FieldFilter
+_Unary = StructuredQuery.UnaryFilter
+_Composite = StructuredQuery.CompositeFilter
 
 _ORDERED = {
     _Operator.LESS_THAN: "<",
@@ -96,7 +94,7 @@ class _Known:
 def query_value(query: Message) -> dict[str, Any]:
     """Return ``request.query`` of a structured query."""
     orders = {
-        order.field.field_path: "DESC" if order.direction == _Direction.DESCENDING else "ASC"
+        order.field.field_path: "DESC" if order.direction == StructuredQuery.DESCENDING else "ASC"
         for order in query.order_by
     }
     limit = query.limit.value if query.HasField("limit") else None

@@ -14,7 +14,6 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from google.protobuf import json_format
 
 from continuon_local.events.cloudevents import AUTH_CONTEXT, binary_headers, with_auth_context
@@ -31,6 +30,8 @@ from continuon_local.firestore.times import to_rfc3339
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping
+
+    import httpx
 
     from continuon_local.firestore.engine import Engine
     from continuon_local.firestore.transactions import Change
@@ -173,6 +174,8 @@ class TriggerDelivery:
                 "There is no functions emulator to deliver to: start with --functions-emulator."
             )
         if self._client is None:
+            import httpx  # noqa: PLC0415 - 6 MB that hardly anybody needs
+
             self._client = httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False)
             self._engine.subscribe(self._committed)
         self._triggers[trigger.project_id, trigger.key] = trigger
@@ -196,7 +199,8 @@ class TriggerDelivery:
                     task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, trigger: Trigger, change: Change, version: int) -> None:
-        assert self._client is not None  # noqa: S101 - made before the first trigger
+        import httpx  # noqa: PLC0415 - as in register
+
         url = (
             f"http://{self._address}/functions/projects/{trigger.project_id}/triggers/{trigger.key}"
         )

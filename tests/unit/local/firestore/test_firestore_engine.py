@@ -25,6 +25,7 @@ from continuon_local.firestore.messages import (
 )
 from continuon_local.firestore.times import to_timestamp
 from continuon_local.service import ServiceContext
+from own_messages import own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,7 +139,7 @@ def test_the_update_mask_names_what_differs_as_deep_as_it_differs() -> None:
     def fields(data: dict[str, Any]) -> Message:
         message = Document()
         for name, value in data.items():
-            message.fields[name].CopyFrom(encode_value(value)._pb)
+            message.fields[name].CopyFrom(own(encode_value(value)))
         return message.fields
 
     old = fields({"same": 1, "map": {"a": 1, "b": 2}, "gone": 1, "list": [1]})

@@ -16,6 +16,7 @@ from continuon_local.firestore.indexes import load_indexes
 from continuon_local.firestore.messages import Write
 from continuon_local.meter import Operation
 from continuon_local.service import ServiceContext
+from own_messages import own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ ROOT = f"{DATABASE}/documents"
 
 async def put(engine: Engine, path: str, value: Any) -> None:
     write = Write(update={"name": f"{ROOT}/{path}"})
-    write.update.fields["expires_at"].CopyFrom(encode_value(value)._pb)
+    write.update.fields["expires_at"].CopyFrom(own(encode_value(value)))
     await engine.commit(DATABASE, [write], b"", "")
 
 

@@ -15,13 +15,14 @@ from continuon_local.firestore.transforms import apply_transform
 from continuon_local.firestore.validation import check_document, check_fields, document_size
 from continuon_local.firestore.writes import apply_write
 from continuon_local.grpc_wire.codes import Code
+from own_messages import own
 
 NAME = "projects/p/databases/(default)/documents/users/u1"
 T1, T2 = 1_000_000, 2_000_000
 
 
 def value(python: Any) -> Message:
-    return encode_value(python)._pb
+    return own(encode_value(python))
 
 
 def document(data: dict[str, Any], at: int = T1) -> Message:

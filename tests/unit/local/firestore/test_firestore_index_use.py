@@ -21,6 +21,7 @@ from continuon_local.firestore.paths import CollectionPath
 from continuon_local.firestore.query import CompiledQuery, compile_query
 from continuon_local.firestore.query_run import run_query
 from continuon_local.service import ServiceContext
+from own_messages import own
 
 DATABASE = "projects/p/databases/(default)"
 ROOT = f"{DATABASE}/documents"
@@ -46,7 +47,7 @@ def fields_of(number: int, noise: random.Random) -> dict[str, Any]:
 def put(number: int, data: dict[str, Any]) -> Message:
     write = Write(update={"name": f"{ROOT}/items/d{number:04d}"})
     for name, value in data.items():
-        write.update.fields[name].CopyFrom(encode_value(value)._pb)
+        write.update.fields[name].CopyFrom(own(encode_value(value)))
     return write
 
 
@@ -61,7 +62,7 @@ def engine() -> Engine:
 
 
 def compiled(query: Any) -> CompiledQuery:
-    return compile_query(ROOT, query._to_protobuf()._pb)
+    return compile_query(ROOT, own(query._to_protobuf()))
 
 
 def by_looking_at_all(engine: Engine, query: CompiledQuery) -> list[str]:

@@ -19,6 +19,7 @@ from continuon_local.firestore.messages import ListenRequest, ListenResponse, Me
 from continuon_local.firestore.rules_access import RulesAccess
 from continuon_local.firestore.rules_source import RulesSource
 from continuon_local.service import ServiceContext
+from own_messages import own
 from rules_requests import firestore_rules
 
 DATABASE = "projects/p/databases/(default)"
@@ -48,7 +49,7 @@ class Listener:
 
     async def write(self, value: int) -> list[Any]:
         write: Message = Write(update={"name": f"{ROOT}/x/1"})
-        write.update.fields["n"].CopyFrom(encode_value(value)._pb)
+        write.update.fields["n"].CopyFrom(own(encode_value(value)))
         await self.engine.commit(DATABASE, [write], b"", "")
         return self.told()
 
@@ -83,12 +84,12 @@ async def test_a_permission_that_time_ends_ends() -> None:
     listener = Listener("match /x/{id} { allow read: if request.time < resource.data.until; }")
     write: Message = Write(update={"name": f"{ROOT}/x/1"})
     until = listener.context.clock.now() + timedelta(minutes=10)
-    write.update.fields["until"].CopyFrom(encode_value(until)._pb)
+    write.update.fields["until"].CopyFrom(own(encode_value(until)))
     await listener.engine.commit(DATABASE, [write], b"", "")
     assert "document_change" in listener.listen()
     listener.context.clock.advance(timedelta(minutes=20))
     await listener.engine.commit(DATABASE, [write], b"", "")
-    write.update.fields["n"].CopyFrom(encode_value(1)._pb)
+    write.update.fields["n"].CopyFrom(own(encode_value(1)))
     await listener.engine.commit(DATABASE, [write], b"", "")
     assert listener.told()[-1] == "REMOVE 7"
 

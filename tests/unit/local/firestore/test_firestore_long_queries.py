@@ -21,6 +21,7 @@ from continuon_local.firestore.events import EventRecorder
 from continuon_local.firestore.messages import Message, Write
 from continuon_local.firestore.query import compile_query
 from continuon_local.service import ServiceContext
+from own_messages import own
 
 if TYPE_CHECKING:
     from continuon_local.firestore.query import CompiledQuery
@@ -47,7 +48,7 @@ def put(number: int, generation: int) -> Message:
 
 def compiled(query: Any) -> CompiledQuery:
     message = query._to_protobuf()
-    return compile_query(ROOT, getattr(message, "_pb", message))
+    return compile_query(ROOT, own(message))
 
 
 @pytest.fixture

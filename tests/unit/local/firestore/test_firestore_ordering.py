@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from continuon_local.firestore.messages import Document, Value
 from continuon_local.firestore.ordering import encode_path, encode_value, invert, type_range
 from continuon_local.firestore.paths import decode_id, encode_id, encode_segment
+from own_messages import own
 
 _ROOT = "projects/p/databases/(default)/documents"
 
 
 def key(python: Any) -> bytes:
-    return encode_value(client_value(python)._pb)
+    return encode_value(own(client_value(python)))
 
 
 def reference(path: str) -> bytes:

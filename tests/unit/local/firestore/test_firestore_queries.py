@@ -18,6 +18,7 @@ from continuon_local.firestore.errors import StatusError
 from continuon_local.firestore.indexes import IndexChecker, load_indexes
 from continuon_local.firestore.query import CompiledQuery, compile_query
 from continuon_local.grpc_wire.codes import Code
+from own_messages import own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,7 @@ def where(*conditions: tuple[str, str, Any]) -> Any:
 
 
 def message(query: Any) -> Message:
-    return query._to_protobuf()._pb
+    return own(query._to_protobuf())
 
 
 def compiled(query: Any) -> CompiledQuery:
@@ -232,7 +233,7 @@ def test_a_vector_search_needs_its_index(tmp_path: Path) -> None:
     search: Any = EPISODES.where(filter=FieldFilter("a", "==", 1)).find_nearest(
         "v", Vector([1.0, 2.0]), limit=3, distance_measure=DistanceMeasure.COSINE
     )
-    structured = search._to_protobuf()._pb
+    structured = own(search._to_protobuf())
     with pytest.raises(StatusError, match="Missing vector index configuration") as caught:
         CHECKER.check(DATABASE, structured)
     definition = json.loads(caught.value.message.partition("firestore.indexes.json: ")[2])
