@@ -225,7 +225,7 @@ PLANS: Final = {
 
 MAX_JOB_EPISODES: Final = 10_000
 """Episodes of one job: their ids stay in its document, which ends at 1 MiB and 40,000 index
-entries, two for each id."""
+entries, three for each id."""
 
 MAX_JOB_EPISODES_BYTES: Final = 600 * KIB
 """Ids of a job's episodes together: what else a job's document holds needs the rest of 1 MiB."""
@@ -253,6 +253,10 @@ HEARTBEAT_S: Final = 15
 
 JOB_LEASE_S: Final = 60
 """How long a job stays with a worker that is not heard of: four missed heartbeats."""
+
+JOB_POLL_S: Final = 30
+"""After how much silence the watchdog asks the backend about a job: half a lease, so that an exit
+is noticed before silence would be."""
 
 JOB_START_S: Final = 300
 """How long a started trainer may take until it is first heard of: images are pulled and libraries

@@ -45,6 +45,7 @@ class TrainingSettings(PlatformSettings):
     continuon_heartbeat_s: int = Field(default=limits.HEARTBEAT_S, ge=1)
     continuon_job_lease_s: int = Field(default=limits.JOB_LEASE_S, ge=1)
     continuon_job_start_s: int = Field(default=limits.JOB_START_S, ge=1)
+    continuon_job_poll_s: int = Field(default=limits.JOB_POLL_S, ge=0)
     continuon_dispatch_lease_s: int = Field(default=limits.DISPATCH_LEASE_S, ge=1)
     continuon_redispatch_s: int = Field(default=limits.REDISPATCH_S, ge=1)
     continuon_job_cleanup_grace_s: int = Field(default=limits.JOB_CLEANUP_GRACE_S, ge=0)

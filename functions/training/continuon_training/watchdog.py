@@ -74,8 +74,7 @@ class _Watchdog:
         self._durations = service.Durations(
             lease_s=chosen.continuon_job_lease_s, start_s=chosen.continuon_job_start_s
         )
-        # Half a lease: an exit is noticed before silence would be.
-        self._quiet = self._durations.lease / 2
+        self._quiet = timedelta(seconds=chosen.continuon_job_poll_s)
         self._free = asyncio.Semaphore(_CONCURRENT)
         self._paid: defaultdict[tuple[str, str], list[JobRecord]] = defaultdict(list)
         self.done: Counter[str] = Counter()

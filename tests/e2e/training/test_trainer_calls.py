@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from continuon import limits
 from product import problem, store
 from training_stage import DURATIONS
 
@@ -323,6 +324,6 @@ def test_a_workers_own_clock_is_never_asked(work: Work) -> None:
     work.callback(1, state="running", step=1, **wild)
     document = work.document()
     lease_s = (document["lease"]["until"] - document["heartbeat_at"]).total_seconds()
-    assert lease_s == int(DURATIONS["CONTINUON_JOB_LEASE_S"])
+    assert lease_s == limits.JOB_LEASE_S
     work.call("POST", "/metrics", {"rows": [{"step": 10**12, "loss": 1.0}]}).raise_for_status()
     assert work.callback(2, state="completed")["applied"] is True
