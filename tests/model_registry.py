@@ -136,7 +136,7 @@ class TrainedJob:
             "output": {"artifact": artifact, "metrics": {"loss": 0.5, "eval/mse": 1}},
         }
         for name, value in changes.items():
-            merged = {**document[name], **value} if isinstance(value, dict) else value
+            merged = {**(document.get(name) or {}), **value} if isinstance(value, dict) else value
             document[name] = merged
         self._document.set(document)
 

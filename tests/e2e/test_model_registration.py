@@ -137,10 +137,11 @@ def test_a_model_of_another_robot_model_takes_no_result(product: Product, owner:
 
 
 def test_what_is_no_completed_job_is_left_alone(product: Product, owner: Account) -> None:
-    failed, unknown = TrainedJob(product, owner.uid), TrainedJob(product, owner.uid)
+    failed, empty, unknown = (TrainedJob(product, owner.uid) for _ in range(3))
     failed.finish(status="failed")
+    empty.finish(status="cancelled", output=None)
     before = failed.output()
-    for job in (failed, unknown):
+    for job in (failed, empty, unknown):
         job.announce()
     for data in (b"", b"not json", b"[]", b'{"job_id": 7}', b'{"job_id": "../x"}', b"[" * 10_000):
         failed.announce(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from continuon.contracts.base import Contract, Timestamp
 from continuon.contracts.models import (
@@ -166,3 +166,8 @@ class JobRecord(Contract):
     status: str
     config: JobConfigRecord
     output: JobOutputRecord = Field(default_factory=JobOutputRecord)
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _no_output_is_an_empty_one(cls, value: Any) -> Any:
+        return {} if value is None else value

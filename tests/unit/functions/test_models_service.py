@@ -172,6 +172,10 @@ def test_a_version_of_a_job_says_what_it_was_made_of() -> None:
     assert record.status is VersionStatus.PENDING
 
 
+def test_a_job_that_ended_without_a_result_is_read_all_the_same() -> None:
+    assert job(status="failed", output=None).output.artifact is None
+
+
 def test_only_finite_plain_numbers_become_metrics() -> None:
     told: dict[str, Any] = {
         "loss": 1,
