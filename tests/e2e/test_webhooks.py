@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from conftest import LocalCloudProcess
     from product import Account
 
+pytestmark = pytest.mark.timeout(240)
+
 _TRAINING = "/api/v1/training"
 _POINTS = ("webhook.recorded", "webhook.claimed", "webhook.sent")
 
@@ -117,7 +119,8 @@ def ended(owner: Account, job: TrainedJob, status: str) -> dict[str, Any]:
         settled = [d for d in found if d["status"] == status and len(d["history"]) == d["attempts"]]
         return settled[0] if settled and settled[0]["attempts"] else None
 
-    return wait_for(find, timeout_s=60)
+    # The schedule comes by once a minute, and a callback may be left to it.
+    return wait_for(find, timeout_s=180)
 
 
 def make_due(product: Product, job: TrainedJob) -> None:
@@ -322,8 +325,9 @@ def test_a_worker_killed_between_any_two_steps_loses_no_callback(
                 received = receiver.of(job)
                 ids = {verify_webhook(h, b, secret) for h, b in received}
                 assert len(ids) == 1
+                assert len({body for _, body in received}) == 1
                 # Killed after it was sent and before that was written down: sent again.
-                assert len(received) == (2 if point == "webhook.sent" else 1)
+                assert len(received) >= (2 if point == "webhook.sent" else 1)
         product.close()
 
 
