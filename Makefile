@@ -12,7 +12,7 @@ CODEBASES := functions/rlds functions/fleet functions/training functions/models 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
-	test-conformance conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
+	test-conformance test-js conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
@@ -55,6 +55,19 @@ test-browser: $(READY) ## Pages in a real browser, where Chromium is installed
 
 test-conformance: $(READY) ## Answers equal to those recorded from Google's emulators
 	$(PYTEST) tests/conformance
+
+JAVASCRIPT := .cache/javascript
+JAVASCRIPT_PACKAGES := tests/integration/local/firestore/javascript/package.json
+
+$(JAVASCRIPT)/.ready: $(JAVASCRIPT_PACKAGES)
+	@mkdir -p $(JAVASCRIPT)
+	@cp $(JAVASCRIPT_PACKAGES) $(JAVASCRIPT)/
+	npm install --prefix $(JAVASCRIPT) --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+test-js: $(READY) $(JAVASCRIPT)/.ready ## Google's JavaScript libraries, from npm; needs Node 20
+	NODE_MODULES=$(CURDIR)/$(JAVASCRIPT)/node_modules \
+		$(PYTEST) tests/integration/local/firestore/test_firestore_javascript.py
 
 conformance: $(READY) ## Compare with Google's emulators and clients' own suites; RECORD=1 renews
 	PYTHONPATH=tests $(BIN)/python -m conformance $(if $(RECORD),--record) $(if $(JSON),--json $(JSON))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from continuon_local.cli_options import DataDir, Json, Root, running_hub
 from continuon_local.meter import Operation
-from continuon_local.prices import AS_OF, bill
+from continuon_local.prices import AS_OF, CHECKED_ON, bill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +75,7 @@ def cost_document(lines: Sequence[Line], project_monthly: int | None) -> dict[st
     return {
         "currency": "USD",
         "prices_as_of": AS_OF,
+        "prices_checked_on": CHECKED_ON,
         "times": project_monthly,
         "free_tier_deducted": project_monthly is not None,
         "total": round(sum(line.dollars for line in lines), 9),

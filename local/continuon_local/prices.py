@@ -16,10 +16,13 @@ from continuon_local.meter import Operation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AS_OF", "DAYS_PER_MONTH", "PRICES", "Line", "Price", "bill"]
+__all__ = ["AS_OF", "CHECKED_ON", "DAYS_PER_MONTH", "PRICES", "Line", "Price", "bill"]
 
 AS_OF = "2025"
 """The year of the price lists that the table was copied from."""
+
+CHECKED_ON = "2026-11-21"
+"""When the table was last compared with copies of Google's pages; ``PRICES`` says what they say."""
 
 DAYS_PER_MONTH = 30
 """Firestore's free tier is daily; a month of evenly spread load has this many."""
@@ -55,7 +58,7 @@ class Price:
 
 
 PRICES: Mapping[Operation, Price] = {
-    # nam5; free on one database of a project: 50,000 reads, 20,000 writes, 20,000 deletes a day.
+    # nam5, as the page's table of multi-regions; free on one database of a project: 50,000 reads, 20,000 writes, 20,000 deletes a day.
     Operation.FIRESTORE_READ: Price(
         dollars=0.06, per=100_000, free_per_month=50_000 * DAYS_PER_MONTH, source=_FIRESTORE
     ),
@@ -65,7 +68,9 @@ PRICES: Mapping[Operation, Price] = {
     Operation.FIRESTORE_DELETE: Price(
         dollars=0.02, per=100_000, free_per_month=20_000 * DAYS_PER_MONTH, source=_FIRESTORE
     ),
-    # Standard storage in a multi-region. The free 5,000 class A and 50,000 class B are for
+    # Standard storage in a multi-region. cloud.google.com/storage/pricing-examples calculates with
+    # $0.005 for class A in a region, $0.0004 for class B and $0.12 for a GiB to the internet; the
+    # doubled class A of multi-regions was in no copy of the page that could be read. The free 5,000 class A and 50,000 class B are for
     # us-central1, us-east1 and us-west1 only, so nothing is free here.
     Operation.STORAGE_CLASS_A: Price(dollars=0.01, per=1000, source=_STORAGE),
     Operation.STORAGE_CLASS_B: Price(dollars=0.0004, per=1000, source=_STORAGE),
@@ -75,11 +80,13 @@ PRICES: Mapping[Operation, Price] = {
         dollars=0.12, per=_GIB, free_inside=True, source=_STORAGE
     ),
     Operation.STORAGE_INGRESS_BYTES: Price(dollars=0.0, per=_GIB, source=_STORAGE),
-    # Throughput of publishing and of delivering, at least 1,000 bytes a request.
+    # Throughput of publishing and of delivering, at least 1,000 bytes a request; the page: $40 for
+    # a TiB, the first 10 gigabytes free.
     Operation.PUBSUB_BYTES: Price(
         dollars=40.0, per=1024 * _GIB, free_per_month=10 * _GIB, source=_PUBSUB
     ),
-    # Request-based billing, tier 1.
+    # Request-based billing, tier 1; the page: free are 180,000 vCPU-seconds, 360,000 GiB-seconds
+    # and 2 million requests.
     Operation.FUNCTION_INVOCATION: Price(
         dollars=0.40, per=1_000_000, free_per_month=2_000_000, source=_RUN
     ),

@@ -1,7 +1,7 @@
 """Google's JavaScript libraries, unmodified, where Node and the packages are installed.
 
-``npm install firebase @firebase/rules-unit-testing`` in the checkout, or anywhere with
-``NODE_MODULES`` naming the folder. Nothing is downloaded here.
+``make test-js`` installs them, in the versions of ``javascript/package.json``, and runs this file.
+``NODE_MODULES`` names another folder. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parent / "javascript"
 REPOSITORY = Path(__file__).resolve().parents[4]
-MODULES = Path(os.environ.get("NODE_MODULES", REPOSITORY / "node_modules"))
+MODULES = Path(os.environ.get("NODE_MODULES", REPOSITORY / ".cache/javascript/node_modules"))
 NODE = shutil.which("node")
 
 pytestmark = pytest.mark.skipif(
     NODE is None or not (MODULES / "@firebase" / "rules-unit-testing").is_dir(),
-    reason="no Node or no firebase packages: npm install firebase @firebase/rules-unit-testing",
+    reason="no Node or no firebase packages: make test-js installs them",
 )
 
 

@@ -2,7 +2,9 @@
 import {
   initializeTestEnvironment, assertFails, assertSucceeds,
 } from "@firebase/rules-unit-testing";
-import { collection, doc, getDoc, getDocs, setDoc, setLogLevel } from "firebase/firestore";
+import {
+  collection, deleteDoc, doc, getDoc, getDocs, onSnapshot, query, setDoc, setLogLevel, where,
+} from "firebase/firestore";
 
 setLogLevel("silent");
 const [host, port] = process.argv[2].split(":");
@@ -10,6 +12,9 @@ const rules = `rules_version = '2';
 service cloud.firestore { match /databases/{db}/documents {
   match /users/{uid} { allow read, write: if request.auth.uid == uid; }
   match /public/{id} { allow read: if true; }
+  match /shared/{id} {
+    allow read: if exists(/databases/$(db)/documents/members/$(request.auth.uid));
+  }
 } }`;
 const firestore = { host, port: Number(port), rules };
 const environment = await initializeTestEnvironment({ projectId: "demo-rules", firestore });
@@ -28,6 +33,26 @@ await environment.withSecurityRulesDisabled(async (context) => {
   const found = await getDoc(doc(context.firestore(), "users/bob"));
   if (!found.exists()) throw new Error("the write without rules was lost");
 });
+// A listener that loses its permission hears so, and nothing after it.
+const asAdministrator = (act) =>
+  environment.withSecurityRulesDisabled((context) => act(context.firestore()));
+for (const target of [
+  (database) => doc(database, "shared/d"),
+  (database) => query(collection(database, "shared"), where("n", ">", 0)),
+]) {
+  await asAdministrator((database) => setDoc(doc(database, "members/alice"), {}));
+  await asAdministrator((database) => setDoc(doc(database, "shared/d"), { n: 1 }));
+  let first;
+  const heard = new Promise((resolve) => { first = resolve; });
+  const refused = new Promise((resolve) => {
+    onSnapshot(target(alice), () => first(), (error) => resolve(error.code));
+  });
+  await heard;
+  await asAdministrator((database) => deleteDoc(doc(database, "members/alice")));
+  await asAdministrator((database) => setDoc(doc(database, "shared/d"), { n: 2 }));
+  const code = await refused;
+  if (code !== "permission-denied") throw new Error(`the listener heard ${code}`);
+}
 await environment.clearFirestore();
 await environment.withSecurityRulesDisabled(async (context) => {
   const found = await getDoc(doc(context.firestore(), "users/bob"));
