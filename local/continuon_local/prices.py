@@ -58,7 +58,8 @@ class Price:
 
 
 PRICES: Mapping[Operation, Price] = {
-    # nam5, as the page's table of multi-regions; free on one database of a project: 50,000 reads, 20,000 writes, 20,000 deletes a day.
+    # nam5, as the page's table of multi-regions; free on one database of a project: 50,000 reads,
+    # 20,000 writes, 20,000 deletes a day.
     Operation.FIRESTORE_READ: Price(
         dollars=0.06, per=100_000, free_per_month=50_000 * DAYS_PER_MONTH, source=_FIRESTORE
     ),
@@ -70,8 +71,8 @@ PRICES: Mapping[Operation, Price] = {
     ),
     # Standard storage in a multi-region. cloud.google.com/storage/pricing-examples calculates with
     # $0.005 for class A in a region, $0.0004 for class B and $0.12 for a GiB to the internet; the
-    # doubled class A of multi-regions was in no copy of the page that could be read. The free 5,000 class A and 50,000 class B are for
-    # us-central1, us-east1 and us-west1 only, so nothing is free here.
+    # doubled class A of multi-regions was in no copy of the page that could be read. The free 5,000
+    # class A and 50,000 class B are for us-central1, us-east1 and us-west1 only, so none are here.
     Operation.STORAGE_CLASS_A: Price(dollars=0.01, per=1000, source=_STORAGE),
     Operation.STORAGE_CLASS_B: Price(dollars=0.0004, per=1000, source=_STORAGE),
     # To the internet (Americas, EMEA), the first TiB of a month. Free from the US multi-region to
