@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from continuon.ota.manifest import BundleManifest
 
-__all__ = ["IDLE", "PLAN", "OtaStage", "Updater", "operator", "sample_bundle"]
+__all__ = ["IDLE", "PASSWORD", "PLAN", "OtaStage", "Updater", "operator", "sample_bundle"]
 
 _NUMBERS = itertools.count(1)
 
@@ -54,10 +54,12 @@ def sample_bundle(
     return manifest, out.getvalue()
 
 
-def operator(product: Product) -> Account:
+PASSWORD = "correct horse"
+
+
+def operator(product: Product, email: str | None = None) -> Account:
     """Sign up a person, give the claim, and sign in again so that the token carries it."""
-    number = next(_NUMBERS)
-    who = {"email": f"operator-{number}@example.com", "password": "correct horse"}
+    who = {"email": email or f"operator-{next(_NUMBERS)}@example.com", "password": PASSWORD}
     auth = f"{product.cloud.urls['auth']}/identitytoolkit.googleapis.com/v1/accounts"
 
     def call(method: str, body: Mapping[str, Any], **headers: str) -> dict[str, Any]:

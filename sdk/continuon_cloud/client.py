@@ -27,6 +27,7 @@ from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfi
 from continuon_cloud.accounts import Accounts
 from continuon_cloud.errors import UnreachableError
 from continuon_cloud.model_client import ModelClient
+from continuon_cloud.rollout_client import RolloutClient
 from continuon_cloud.training.client import TrainingClient
 from continuon_cloud.transport import RobotProver, Transport, new_http, user_prover
 
@@ -72,6 +73,7 @@ class ContinuonClient:
         prove = RobotProver(robot) if robot else user_prover(self.accounts)
         self._transport = Transport(self.http, settings.base_url, prove)
         self.models = ModelClient(self._transport)
+        self.rollouts = RolloutClient(self._transport)
         self.training = TrainingClient(self._transport)
 
     async def __aenter__(self) -> Self:

@@ -130,10 +130,12 @@ async def consider(bundle_id: str, now: datetime) -> str:
     return await _step(store, snapshot, bundle, now, counts_are_news=False)
 
 
-async def with_sizes(bundle: BundleRecord, now: datetime) -> BundleRecord:
+async def with_sizes(
+    bundle: BundleRecord, now: datetime, *, max_age: timedelta = _SIZES_FOR
+) -> BundleRecord:
     """Return the bundle with the sizes of its groups, counted anew when they are old."""
     rollout = bundle.rollout
-    if rollout.sizes_at is not None and now - rollout.sizes_at < _SIZES_FOR:
+    if rollout.sizes_at is not None and now - rollout.sizes_at < max_age:
         return bundle
     groups = rollout.plan.policy.budget if rollout.plan else {}
     sizes = await count_fleet(bundle.robot_model, groups)

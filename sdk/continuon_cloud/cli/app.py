@@ -13,6 +13,8 @@ from continuon_cloud.cli import (
     episodes,
     model_aliases,
     models,
+    ota,
+    ota_rollout,
     queues,
     robots,
     train,
@@ -66,6 +68,7 @@ app.add_typer(episodes.app, name="episode")
 app.add_typer(queues.app, name="queue")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(ota.app, name="ota")
 accounts.register(app)
 worker.register(app)
 _GROUPS = (
@@ -76,6 +79,8 @@ _GROUPS = (
     train.app,
     models.app,
     model_aliases.app,
+    ota.app,
+    ota_rollout.app,
 )
 for _group in _GROUPS:
     for _command in _group.registered_commands:

@@ -46,6 +46,7 @@ class ExitCode(IntEnum):
     REFUSED = 8, "the request or upload was refused for good"
     LOCAL = 9, "a file, folder or setting of this machine cannot be used"
     JOB_FAILED = 10, "a training job failed or was cancelled"
+    ROLLOUT_STOPPED = 11, "the rollout that was watched was halted or rolled back"
     INTERRUPTED = 130, "interrupted; what was confirmed is kept"
 
 

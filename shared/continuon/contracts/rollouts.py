@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -39,6 +40,7 @@ EVERYONE = "*"
 _GROUP = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _BUDGET_KEY = r"^(?:\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$"
 _BUDGET = r"^(?:[1-9][0-9]{0,6}|(?:[1-9][0-9]?|100)%)$"
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 GroupName = Annotated[str, StringConstraints(pattern=_GROUP)]
@@ -51,9 +53,12 @@ class _Strict(Contract):
 
 
 def _seconds(value: object) -> object:
-    if isinstance(value, str) and value[:-1].isdecimal() and value[-1] in _UNITS:
-        return int(value[:-1]) * _UNITS[value[-1]]
-    return value
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise ValueError("a duration is a number of seconds, or a text such as 90s, 30m, 2h, 1d")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 Duration = Annotated[

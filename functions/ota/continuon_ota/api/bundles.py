@@ -143,7 +143,8 @@ async def get_bundle(bundle_id: _BundleId, _operator: CurrentOperator) -> Bundle
 @router.get("/{bundle_id}/rollout")
 async def get_rollout(bundle_id: _BundleId, _operator: CurrentOperator, now: Now) -> RolloutReport:
     """Get a rollout as it stands now: counts of each cohort, and what the gate would decide."""
-    bundle = await rollout.with_sizes(await BundleStore().get(bundle_id), now)
+    found = await BundleStore().get(bundle_id)
+    bundle = await rollout.with_sizes(found, now, max_age=timedelta(0))
     counts, stages = await asyncio.gather(count_rollout(bundle, now), count_stages(bundle))
     is_live = bundle.rollout.status in service.LIVE
     decision = gates.decide(bundle.rollout, counts, now=now) if is_live else bundle.rollout.decision
