@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -74,10 +74,11 @@ class Stage:
     owner: Account
     folder: Path
     markers: Path | None = None
+    published: list[str] = field(default_factory=list)
 
     def of_new_account(self) -> Stage:
         """Return the same product for an account of its own."""
-        return replace(self, owner=self.product.account())
+        return replace(self, owner=self.product.account(), published=[])
 
     def arm(self, point: str) -> Path:
         """Have the next function that reaches ``point`` die there, once; return the marker."""
@@ -168,7 +169,8 @@ class Stage:
     def publish_bytes(self, topic: str, data: bytes) -> None:
         """Publish any bytes; a message without data needs an attribute."""
         name = f"projects/{self.product.project}/topics/{topic}"
-        self.product.publisher.publish(name, data, marker="test").result(timeout=60)
+        published = self.product.publisher.publish(name, data, marker="test")
+        self.published.append(published.result(timeout=60))
 
     def subscription(
         self, topic: str, *, attributes: tuple[str, ...] = ("reason",)
@@ -197,12 +199,14 @@ class Stage:
         return pull
 
     def settle(self) -> None:
-        """Wait until no delivery is outstanding."""
+        """Wait until everything this stage published was handled, and what followed from it."""
+        url = f"{self.product.cloud.urls['hub']}/deliveries?limit=10000"
 
         def quiet() -> bool | None:
-            hub = self.product.cloud.urls["hub"]
-            counts = httpx.get(f"{hub}/health", timeout=60).json()["deliveries"]
-            return True if not counts.get("pending") and not counts.get("running") else None
+            found = httpx.get(url, timeout=60).json()["deliveries"]
+            seen = {one["event"]["id"] for one in found}
+            busy = any(one["state"] in {"pending", "delivering"} for one in found)
+            return True if not busy and seen.issuperset(self.published) else None
 
         wait_for(quiet, timeout_s=90)
 

@@ -23,6 +23,7 @@ from continuon_training.records import SlowLoopRecord
 from continuon_training.settings import settings
 from continuon_training.slow_loop import SlowLoopStore
 from continuon_training.store import JobStore
+from continuon_training.webhooks.creation import check_callback
 
 __all__ = ["router"]
 
@@ -67,6 +68,8 @@ async def put_slow_loop(
     fields = {name: value for name, value in wanted.items() if name in JobRequest.model_fields}
     job = JobRequest(type=JobType.SLOW_LOOP, robot_model=robot_model, **fields)
     creation.check_backend(job, settings().continuon_training_backends)
+    if request.callback_url is not None:
+        await check_callback(request.callback_url, user.uid)
     store = SlowLoopStore()
     record, snapshot = await store.read(user.uid, robot_model)
     known = record or SlowLoopRecord(owner_id=user.uid, robot_model=robot_model, **wanted)

@@ -81,6 +81,8 @@ async def create_job(
         now=now,
     )
     await check_month(store, record)
+    if request.callback_url is not None:
+        await check_callback(request.callback_url, user.uid)
     return await _queue(store, record, user.uid)
 
 
