@@ -12,7 +12,7 @@ CODEBASES := functions/rlds functions/fleet functions/training functions/models 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
-	test-conformance test-js conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
+	test-executors test-conformance test-js conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
@@ -52,6 +52,10 @@ test-e2e: $(READY) ## The robot client through the hosting gateway, bad days inc
 
 test-browser: $(READY) ## Pages in a real browser, where Chromium is installed
 	$(PYTEST) tests/browser
+
+test-executors: $(READY) ## Training's back ends with every client; installs them into .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group executors
+	$(PYTEST) tests/integration/executors
 
 test-conformance: $(READY) ## Answers equal to those recorded from Google's emulators
 	$(PYTEST) tests/conformance

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from continuon.platform.settings import PlatformSettings
 
@@ -47,6 +47,10 @@ class ExecutorSettings(PlatformSettings):
         continuon_vertex_service_account: What trainers run as; give it no role.
         continuon_vertex_spot: Whether to use Spot machines.
         continuon_vertex_emulator_host: Set by tests only; a server without credentials.
+        continuon_modal_app: Under which name modal_app.py was deployed.
+        modal_token_id: As Modal's own tools read it. ``MODAL_SERVER_URL``, too, is honoured.
+        modal_token_secret: Its secret.
+        modal_environment: Modal's environment; the workspace's default otherwise.
     """
 
     continuon_subprocess_dir: Path = Field(default_factory=_default_directory)
@@ -72,6 +76,11 @@ class ExecutorSettings(PlatformSettings):
     continuon_vertex_service_account: str | None = None
     continuon_vertex_spot: bool = False
     continuon_vertex_emulator_host: str | None = None
+
+    continuon_modal_app: str = "continuon-training"
+    modal_token_id: str | None = None
+    modal_token_secret: SecretStr | None = None
+    modal_environment: str | None = None
 
     @model_validator(mode="after")
     def _servers_without_credentials_only_in_demo_projects(self) -> Self:
