@@ -6,15 +6,11 @@ A service that no rule is about is passed straight through, at the price of one 
 from __future__ import annotations
 
 import asyncio
-import inspect
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import grpc
-import grpc.aio
 from starlette.requests import Request
 
-from continuon_local.grpc_wire.call import Handler
 from continuon_local.grpc_wire.codes import CallError, Code
 from continuon_local.service_faults import RETRY_AFTER_S, canonical_code, http_status
 
@@ -24,15 +20,14 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from continuon_local.grpc_wire.call import Call
+    from continuon_local.grpc_wire.call import Call, Handler
     from continuon_local.grpc_wire.connection import Resolve
     from continuon_local.service_faults import ServiceFault, ServiceFaults
 
     Serve = Callable[[Call], Awaitable[None]]
-    Context = grpc.aio.ServicerContext[Any, Any]
     Refusal = Callable[[Request, int, str, str], Response]
 
-__all__ = ["FaultyApp", "FaultyHandlers", "faulty_calls"]
+__all__ = ["FaultyApp", "faulty_calls"]
 
 _RETRIED = frozenset({429, 503})
 
@@ -44,73 +39,6 @@ def _message(code: str | int) -> str:
 async def _sleep_ms(wait_ms: int) -> None:
     if wait_ms:
         await asyncio.sleep(wait_ms / 1000)
-
-
-class FaultyHandlers(grpc.GenericRpcHandler):
-    """Handlers whose calls may fail on purpose.
-
-    Args:
-        handlers: Which to wrap.
-        faults: Decides.
-        service: The service's name in rules.
-    """
-
-    def __init__(
-        self, handlers: grpc.GenericRpcHandler, faults: ServiceFaults, service: str
-    ) -> None:
-        self._handlers = handlers
-        self._faults = faults
-        self._service = service
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler for a call."""
-        handler: Any = self._handlers.service(handler_call_details)
-        if handler is None or not self._faults.concerns(self._service):
-            return handler
-        name = handler_call_details.method.rpartition("/")[2]
-        fault = self._faults.decide(self._service, name)
-        return _with_fault(handler, fault)
-
-
-def _with_fault(handler: Any, fault: ServiceFault) -> Any:
-    codecs = (handler.request_deserializer, handler.response_serializer)
-    if handler.unary_unary is not None:
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, fault), *codecs)
-    if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, fault), *codecs)
-    return grpc.stream_stream_rpc_method_handler(_stream(handler.stream_stream, fault), *codecs)
-
-
-def _unary(behaviour: Any, fault: ServiceFault) -> Any:
-    async def serve(request: Any, context: Context) -> Any:
-        await _suffer(context, fault.wait_before_ms, fault.code_before)
-        answer = await behaviour(request, context)
-        await _suffer(context, fault.wait_after_ms, fault.code_after)
-        return answer
-
-    return serve
-
-
-def _stream(behaviour: Any, fault: ServiceFault) -> Any:
-    """Wrap either shape of a stream: a generator of answers, or a coroutine that writes them."""
-
-    async def serve(request: Any, context: Context) -> None:
-        await _suffer(context, fault.wait_before_ms, fault.code_before)
-        if inspect.isasyncgenfunction(behaviour):
-            async with aclosing(behaviour(request, context)) as answers:
-                async for answer in answers:
-                    await context.write(answer)
-        else:
-            await behaviour(request, context)
-        await _suffer(context, fault.wait_after_ms, fault.code_after)
-
-    return serve
-
-
-async def _suffer(context: Context, wait_ms: int, code: str | int | None) -> None:
-    await _sleep_ms(wait_ms)
-    if code is not None:
-        await context.abort(grpc.StatusCode[canonical_code(code)], _message(code))
 
 
 def faulty_calls(resolve: Resolve, faults: ServiceFaults, service: str) -> Resolve:
@@ -127,7 +55,7 @@ def faulty_calls(resolve: Resolve, faults: ServiceFaults, service: str) -> Resol
         if not faults.concerns(service):
             return handler
         fault = faults.decide(service, path.rpartition("/")[2])
-        return Handler(_faulty(handler.serve, fault), streams_requests=handler.streams_requests)
+        return replace(handler, serve=_faulty(handler.serve, fault))
 
     return resolved
 

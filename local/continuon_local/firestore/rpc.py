@@ -48,9 +48,9 @@ class MethodTable:
     def _handler(self, name: str, method: Method) -> Handler:
         # Requests are parsed by us, so that a malformed one is refused as Google refuses it.
         if method.unary is not None:
-            return Handler(_with_status(name, self._unary(name, method)))
+            return Handler(_with_status(name, self._unary(name, method)), at_once=True)
         if method.stream is not None:
-            return Handler(_with_status(name, self._stream(name, method)))
+            return Handler(_with_status(name, self._stream(name, method)), at_once=True)
         return Handler(_with_status(name, self._bidi(name, method)), streams_requests=True)
 
     def _unary(self, name: str, method: Method) -> Serve:

@@ -40,10 +40,13 @@ class Handler:
     Attributes:
         serve: Awaited with the call; raises :class:`CallError` to end it with a status.
         streams_requests: Whether it starts before its client has said everything.
+        at_once: Whether it may run up to its first pause without a task, which is quicker; then it
+            must not ask for its task before, as ``asyncio.timeout`` does.
     """
 
     serve: Callable[[Call], Awaitable[None]]
     streams_requests: bool = False
+    at_once: bool = False
 
 
 class Wire(Protocol):

@@ -237,10 +237,10 @@ class Connection(asyncio.Protocol):
             self._serve(call)
 
     def _serve(self, call: Call) -> None:
-        if call.handler.streams_requests:
-            call.task = self._loop.create_task(self._run(call))
-        else:
+        if call.handler.at_once:
             call.task = start(self._run(call))
+        else:
+            call.task = self._loop.create_task(self._run(call))
         if call.task is not None and call.head.timeout_s is not None:
             call.timer = self._loop.call_later(call.head.timeout_s, self._expire, call)
 

@@ -10,9 +10,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-
 from continuon_local.database import transaction
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.meter import Operation
 from continuon_local.pubsub import limits, policy
 from continuon_local.pubsub.envelope import published_event
@@ -301,9 +300,7 @@ def check_attached(stored: StoredSubscription) -> None:
         PubSubError: FAILED_PRECONDITION: it was detached.
     """
     if stored.config.detached:
-        raise PubSubError(
-            grpc.StatusCode.FAILED_PRECONDITION, "The subscription is detached from its topic."
-        )
+        raise PubSubError(Code.FAILED_PRECONDITION, "The subscription is detached from its topic.")
 
 
 def _within(available: Sequence[Delivery], max_bytes: int) -> list[Delivery]:

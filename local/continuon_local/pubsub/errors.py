@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import grpc
+from continuon_local.grpc_wire.codes import CallError, Code
 
 __all__ = [
     "PubSubError",
@@ -14,44 +14,34 @@ __all__ = [
 ]
 
 
-class PubSubError(Exception):
-    """A call that Pub/Sub refuses.
-
-    Attributes:
-        status: The canonical gRPC status.
-        message: What the caller reads.
-    """
-
-    def __init__(self, status: grpc.StatusCode, message: str) -> None:
-        self.status = status
-        self.message = message
-        super().__init__(message)
+class PubSubError(CallError):
+    """A call that Pub/Sub refuses."""
 
 
 def invalid(message: str) -> PubSubError:
     """Return the error for a malformed or out-of-range argument."""
-    return PubSubError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return PubSubError(Code.INVALID_ARGUMENT, message)
 
 
 def out_of_range(message: str) -> PubSubError:
     """Return the error for a number outside its limits, where Pub/Sub tells it apart."""
-    return PubSubError(grpc.StatusCode.OUT_OF_RANGE, message)
+    return PubSubError(Code.OUT_OF_RANGE, message)
 
 
 def already_exists(name: str) -> PubSubError:
     """Return the error for a resource that is there already."""
     return PubSubError(
-        grpc.StatusCode.ALREADY_EXISTS,
+        Code.ALREADY_EXISTS,
         f"Resource already exists in the project (resource={name}).",
     )
 
 
 def not_found(name: str) -> PubSubError:
     """Return the error for a resource that does not exist."""
-    return PubSubError(grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={name}).")
+    return PubSubError(Code.NOT_FOUND, f"Resource not found (resource={name}).")
 
 
 def unimplemented(what: str) -> PubSubError:
     """Return the error for a method or feature that the local cloud does not have."""
     message = f"{what} is not implemented by the local cloud."
-    return PubSubError(grpc.StatusCode.UNIMPLEMENTED, message)
+    return PubSubError(Code.UNIMPLEMENTED, message)

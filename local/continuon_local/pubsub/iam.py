@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-import grpc
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 
 from continuon_local.database import transaction
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.pubsub.errors import PubSubError, invalid, not_found
 from continuon_local.pubsub.names import check_name, short_name
 
@@ -59,9 +59,7 @@ class Policies:
         policy.CopyFrom(request.policy)
         _check_policy(policy)
         if policy.etag and policy.etag != self._policy(request.resource).etag:
-            raise PubSubError(
-                grpc.StatusCode.ABORTED, "The policy was changed: read it again and repeat."
-            )
+            raise PubSubError(Code.ABORTED, "The policy was changed: read it again and repeat.")
         policy.etag = secrets.token_bytes(_ETAG_BYTES)
         with transaction(self._connection):
             self._connection.execute(
@@ -75,7 +73,7 @@ class Policies:
         try:
             self._check(request.resource)
         except PubSubError as error:
-            if error.status is grpc.StatusCode.NOT_FOUND:
+            if error.code is Code.NOT_FOUND:
                 return iam_policy_pb2.TestIamPermissionsResponse()
             raise
         for permission in request.permissions:

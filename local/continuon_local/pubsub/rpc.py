@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.iam.v1 import iam_policy_pb2
+from google.protobuf.message import DecodeError
 
+from continuon_local.grpc_wire.call import Handler
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.pubsub import messages
 from continuon_local.pubsub.errors import PubSubError, unimplemented
 from continuon_local.pubsub.streaming import streaming_pull
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from continuon_local.grpc_wire.call import Call
     from continuon_local.pubsub.broker import Broker
     from continuon_local.pubsub.iam import Policies
     from continuon_local.pubsub.messages import Message
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from continuon_local.pubsub.subscriber import Subscriber
 
     _Method = Callable[[Message, str], Awaitable[Message]]
-    _Context = grpc.aio.ServicerContext[Any, Any]
 
 __all__ = ["PubSubHandlers"]
 
@@ -36,7 +39,7 @@ _SUBSCRIBER = "/google.pubsub.v1.Subscriber/"
 _IAM = "/google.iam.v1.IAMPolicy/"
 
 
-class PubSubHandlers(grpc.GenericRpcHandler):
+class PubSubHandlers:
     """Every method of the two services; those that are missing answer UNIMPLEMENTED by name."""
 
     def __init__(
@@ -91,11 +94,8 @@ class PubSubHandlers(grpc.GenericRpcHandler):
         self._handlers |= _iam_handlers(policies)
         self._handlers[f"{_SUBSCRIBER}StreamingPull"] = _streaming(subscriber, broker)
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def resolve(self, path: str) -> Handler:
         """Return the handler of a method."""
-        path = handler_call_details.method
         return self._handlers.get(path) or _missing(path)
 
 
@@ -118,7 +118,7 @@ def _seeking_methods(seeking: Seeking) -> dict[str, tuple[str, _Method]]:
     }
 
 
-def _iam_handlers(policies: Policies) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def _iam_handlers(policies: Policies) -> dict[str, Handler]:
     methods: dict[str, tuple[Any, _Method]] = {
         "GetIamPolicy": (iam_policy_pb2.GetIamPolicyRequest, policies.get),
         "SetIamPolicy": (iam_policy_pb2.SetIamPolicyRequest, policies.set),
@@ -130,74 +130,73 @@ def _iam_handlers(policies: Policies) -> dict[str, grpc.RpcMethodHandler[Any, An
     }
 
 
-def _unary(request_type: str, method: _Method) -> grpc.RpcMethodHandler[Any, Any]:
+def _unary(request_type: str, method: _Method) -> Handler:
     return _handler(lambda raw: messages.parse(request_type, raw), method)
 
 
-def _handler(read: Callable[[bytes], Message], method: _Method) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(request: Message, context: _Context) -> Message:
-        try:
-            return await method(request, _caller(context))
-        except PubSubError as error:
-            await _abort(context, error)
-        except sqlite3.Error as error:
-            await _abort(context, _failed(error))
+def _handler(read: Callable[[bytes], Message], method: _Method) -> Handler:
+    async def serve(call: Call) -> None:
+        with _refusals():
+            answer = await method(_parsed(read, call.request()), _caller(call))
+            await call.send(answer.SerializeToString())
 
-    return grpc.unary_unary_rpc_method_handler(
-        handle,
-        request_deserializer=read,
-        response_serializer=lambda answer: answer.SerializeToString(),
-    )
+    return Handler(serve)
 
 
-def _streaming(subscriber: Subscriber, broker: Broker) -> grpc.RpcMethodHandler[Any, Any]:
-    async def first_checked(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+def _streaming(subscriber: Subscriber, broker: Broker) -> Handler:
+    async def first_checked(requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         checked = False
-        async for request in requests:
+        async for raw in requests:
+            request = _parsed(_streaming_pull_request, raw)
             if not checked:
                 subscriber.check_pullable(request.subscription)
                 checked = True
             yield request
 
-    async def handle(requests: AsyncIterator[Message], context: _Context) -> AsyncIterator[Message]:
-        try:
-            responses = streaming_pull(broker, first_checked(requests), caller=_caller(context))
+    async def serve(call: Call) -> None:
+        with _refusals():
+            requests = first_checked(call.requests())
+            responses = streaming_pull(broker, requests, caller=_caller(call))
             async with contextlib.aclosing(responses):
                 async for response in responses:
-                    yield response
-        except PubSubError as error:
-            await _abort(context, error)
-        except sqlite3.Error as error:
-            await _abort(context, _failed(error))
+                    await call.send(response.SerializeToString())
+                    # Who was served queues behind those who wait as well.
+                    await asyncio.sleep(0)
 
-    return grpc.stream_stream_rpc_method_handler(
-        handle,
-        request_deserializer=lambda raw: messages.parse("StreamingPullRequest", raw),
-        response_serializer=lambda answer: answer.SerializeToString(),
-    )
+    return Handler(serve, streams_requests=True)
 
 
-def _missing(path: str) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(_requests: AsyncIterator[bytes], context: _Context) -> None:
-        await _abort(context, unimplemented(path.removeprefix("/").replace("/", ".")))
-
-    # On the wire a unary call is a stream of one, so this refuses both kinds.
-    return grpc.stream_stream_rpc_method_handler(handle)
+def _streaming_pull_request(raw: bytes) -> Message:
+    return messages.parse("StreamingPullRequest", raw)
 
 
-def _failed(error: sqlite3.Error) -> PubSubError:
-    """Return what a caller hears when the disk is full or broken: that it may try again."""
-    _LOG.error("the database failed", exc_info=error)
-    return PubSubError(grpc.StatusCode.UNAVAILABLE, f"The local database failed: {error}")
+def _missing(path: str) -> Handler:
+    async def refuse(_: Call) -> None:
+        raise unimplemented(path.removeprefix("/").replace("/", "."))
+
+    # Whichever kind it is: the client hears it before it has said anything.
+    return Handler(refuse, streams_requests=True)
 
 
-async def _abort(context: _Context, error: PubSubError) -> NoReturn:
-    await context.abort(error.status, error.message)
-    raise AssertionError("abort raises")
+def _parsed(read: Callable[[bytes], Message], raw: bytes) -> Message:
+    try:
+        return read(raw)
+    except DecodeError as error:
+        raise PubSubError(Code.INTERNAL, "The request could not be parsed.") from error
 
 
-def _caller(context: _Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == _CALLER and isinstance(value, str):
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Let a caller hear that it may try again when the disk is full or broken."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        _LOG.exception("the database failed")
+        raise PubSubError(Code.UNAVAILABLE, f"The local database failed: {error}") from error
+
+
+def _caller(call: Call) -> str:
+    for key, value in call.head.metadata:
+        if key == _CALLER:
             return value
     return ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from continuon_local.database import transaction
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.pubsub import limits
 from continuon_local.pubsub.broker import check_attached
 from continuon_local.pubsub.errors import PubSubError, already_exists, invalid, not_found
@@ -68,7 +68,7 @@ class Seeking:
             snapshot = self._snapshot(request.snapshot)
             if snapshot.topic != stored.config.topic:
                 raise PubSubError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
+                    Code.FAILED_PRECONDITION,
                     f"The topic of the subscription, {stored.config.topic}, is not that of the "
                     f"snapshot, {snapshot.topic}.",
                 )
@@ -119,7 +119,7 @@ class Seeking:
         expires_ms = oldest_ms + limits.SNAPSHOT_LIFETIME_S * 1000
         if expires_ms < now_ms + limits.MIN_SNAPSHOT_LIFETIME_S * 1000:
             raise PubSubError(
-                grpc.StatusCode.FAILED_PRECONDITION,
+                Code.FAILED_PRECONDITION,
                 "The oldest unacknowledged message is too old: the snapshot would expire within "
                 "an hour.",
             )

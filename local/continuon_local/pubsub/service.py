@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import grpc
-
 from continuon_local.database import open_database, transaction
 from continuon_local.events.outbox import Outbox
-from continuon_local.fault_layers import FaultyHandlers
+from continuon_local.fault_layers import faulty_calls
+from continuon_local.grpc_wire.port import Port
 from continuon_local.pubsub import limits
 from continuon_local.pubsub.broker import Broker
 from continuon_local.pubsub.iam import Policies
@@ -34,11 +33,6 @@ __all__ = ["PubSubService"]
 
 _STOP_GRACE_S = 0.3  # calls take milliseconds; streams never end by themselves
 _SWEEP_INTERVAL_S = 1.0
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second service on the port is an error, not a coin toss
-    ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
-    ("grpc.max_send_message_length", -1),
-)
 
 
 class PubSubService:
@@ -76,9 +70,9 @@ class PubSubService:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         connection = open_database(None if folder is None else folder / "pubsub.db")
-        running = _Running(context, connection, lambda: self.watch_topics)
+        running = _Running(context, connection, lambda: self.watch_topics, self._port)
         try:
-            self._port = await running.serve(f"{context.host}:{self._port}")
+            self._port = await running.serve()
         except BaseException:
             await running.close()
             raise
@@ -132,6 +126,7 @@ class _Running:
         context: ServiceContext,
         connection: sqlite3.Connection,
         watched: Callable[[], set[str]],
+        port: int,
     ) -> None:
         self.connection = connection
         self.store = PubSubStore(connection)
@@ -147,7 +142,6 @@ class _Running:
             watched=watched,
         )
         self._push = PushDispatcher(self.broker, self.store, context.clock)
-        self._server = grpc.aio.server(options=_OPTIONS)
         policies = Policies(
             connection,
             {
@@ -166,16 +160,20 @@ class _Running:
             connection, self.store, self.broker, retention=retention, policies=policies
         )
         served = PubSubHandlers(publisher, subscriber, seeking, policies, self.broker)
-        handlers = FaultyHandlers(served, context.faults, "pubsub")
-        self._server.add_generic_rpc_handlers((handlers,))
+        self._server = Port(
+            faulty_calls(served.resolve, context.faults, "pubsub"),
+            limit=limits.MAX_REQUEST_BYTES,
+            app=None,
+            host=context.host,
+            port=port,
+        )
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def serve(self, address: str) -> int:
-        """Begin to serve on ``address`` and return the port."""
-        port = self._server.add_insecure_port(address)
+    async def serve(self) -> int:
+        """Begin to serve and return the port."""
         await self._server.start()
         self._sweeper = asyncio.create_task(self._sweep())
-        return port
+        return self._server.port
 
     async def close(self) -> None:
         """End everything and close the file."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from continuon_local.database import transaction
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.pubsub import limits
 from continuon_local.pubsub.broker import check_attached
 from continuon_local.pubsub.errors import PubSubError, already_exists, invalid, not_found
@@ -165,7 +165,7 @@ class Subscriber:
         check_attached(stored)
         if stored.config.push_config.push_endpoint:
             raise PubSubError(
-                grpc.StatusCode.FAILED_PRECONDITION,
+                Code.FAILED_PRECONDITION,
                 "This method is not supported for this subscription type: it pushes.",
             )
         return stored

@@ -39,6 +39,6 @@ async def test_a_taken_port_is_an_error_and_not_shared() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         service = PubSubService(ServiceContext(data_dir=None), port=taken.getsockname()[1])
-        with pytest.raises(RuntimeError):
+        with pytest.raises(OSError, match="in use"):
             await service.start()
         await service.stop()

@@ -124,7 +124,8 @@ class _Peer:
             "/s/Chat": _chat,
             "/s/Metadata": _metadata,
         }.get(path, hang)
-        return Handler(serve, streams_requests=path == "/s/Chat")
+        chats = path == "/s/Chat"
+        return Handler(serve, streams_requests=chats, at_once=not chats)
 
     def exchange(self) -> None:
         """Carry what each side has to say to the other, until both are silent."""

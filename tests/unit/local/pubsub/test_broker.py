@@ -163,7 +163,7 @@ def test_an_ack_id_of_nobody_is_refused_and_changes_nothing(bench: Bench, ack_id
     [lease] = bench.take(sub)
     with pytest.raises(PubSubError) as refusal:
         bench.broker.acknowledge(sub, [lease.ack_id, ack_id])
-    assert refusal.value.status.name == "INVALID_ARGUMENT"
+    assert refusal.value.code.name == "INVALID_ARGUMENT"
     assert bench.broker.is_current(sub, lease.ack_id)
 
 
@@ -291,7 +291,7 @@ def test_a_failed_publish_leaves_nothing(bench: Bench) -> None:
     sub = bench.subscribe()
     with pytest.raises(PubSubError) as refusal:
         bench.broker.publish("projects/p/topics/absent", [new("PubsubMessage", data=b"a")])
-    assert refusal.value.status.name == "NOT_FOUND"
+    assert refusal.value.code.name == "NOT_FOUND"
     assert bench.bodies(sub) == []
 
 

@@ -64,4 +64,4 @@ def test_a_filter_matches_as_documented(text: str, *, matches: bool) -> None:
 def test_what_is_no_filter_is_an_invalid_argument(text: str) -> None:
     with pytest.raises(PubSubError) as refusal:
         compile_filter(text)
-    assert refusal.value.status.name == "INVALID_ARGUMENT"
+    assert refusal.value.code.name == "INVALID_ARGUMENT"

@@ -20,7 +20,7 @@ def subscription(**fields: Any) -> Any:
 def refusal(call: Any, *arguments: Any) -> tuple[str, str]:
     with pytest.raises(PubSubError) as error:
         call(*arguments)
-    return error.value.status.name, error.value.message
+    return error.value.code.name, error.value.message
 
 
 @pytest.mark.parametrize(
