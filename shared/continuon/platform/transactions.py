@@ -31,7 +31,8 @@ async def transact(work: Callable[[firestore.AsyncTransaction], Awaitable[T]]) -
 
     Args:
         work: Reads through the transaction it is given, then adds writes to it. It may run several
-            times, so it has no other effect.
+            times, also after a commit that was applied and whose answer was lost: it has to
+            recognise what it has done before.
 
     Raises:
         UnavailableError: Firestore failed, or others were faster every time.
@@ -47,7 +48,7 @@ async def transact(work: Callable[[firestore.AsyncTransaction], Awaitable[T]]) -
 
 
 class _OvertakenError(Exception):
-    """Another transaction wrote, or holds, what this one read."""
+    """Another transaction wrote, or holds, what this one read; or nothing is known about it."""
 
 
 async def _once(
@@ -57,6 +58,12 @@ async def _once(
     try:
         return await firestore.async_transactional(work)(transaction)
     except exceptions.Aborted as error:
+        raise _OvertakenError from error
+    except exceptions.InvalidArgument as error:
+        # The client repeats a commit that was not answered. If it was applied, there is no such
+        # transaction any more.
+        if "transaction" not in error.message:
+            raise
         raise _OvertakenError from error
     except ValueError as error:
         # How the client says that its attempts, here one, were used up.
