@@ -13,7 +13,8 @@ from rules_requests import ALICE, BOB, DATABASE, NOW, document_request
 RULES = Ruleset.parse((REPOSITORY / "firestore.rules").read_text(encoding="utf-8"))
 STORAGE = Ruleset.parse((REPOSITORY / "storage.rules").read_text(encoding="utf-8"))
 WRITES = ("create", "update", "delete")
-PRIVATE = ("audit_log", "provisioned_devices", "nonces", "training_jobs", "models", "ota_bundles")
+OWNED = ("robots", "rlds_episodes", "training_jobs", "models")
+PRIVATE = ("audit_log", "provisioned_devices", "nonces", "ota_bundles", "webhook_secrets")
 
 
 def _get(path: str, auth: dict[str, Any] | None, before: dict[str, Any] | None = None) -> bool:
@@ -44,7 +45,7 @@ def test_a_person_reads_their_own_account_only() -> None:
     assert not _list("users", ALICE)
 
 
-@pytest.mark.parametrize("collection", ["robots", "rlds_episodes"])
+@pytest.mark.parametrize("collection", OWNED)
 def test_an_owner_reads_and_lists_what_is_theirs_only(collection: str) -> None:
     owned = {"owner_id": "alice"}
     assert _get(f"{collection}/1", ALICE, owned)
@@ -71,9 +72,7 @@ def test_everything_else_is_closed(collection: str) -> None:
 
 
 @pytest.mark.parametrize("method", WRITES)
-@pytest.mark.parametrize(
-    "collection", ["users", "robots", "rcan_registry", "rlds_episodes", *PRIVATE]
-)
+@pytest.mark.parametrize("collection", ["users", "rcan_registry", *OWNED, *PRIVATE])
 def test_nobody_writes(collection: str, method: str) -> None:
     owned = {"owner_id": "alice"}
     for auth in (ALICE, None):
