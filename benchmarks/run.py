@@ -20,6 +20,7 @@ from rich.table import Table
 import cold_start
 import local_cloud
 import operations
+import ota_fleet
 import signed_url
 import validate
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "signed-url": signed_url.run,
     "cold-start": cold_start.run,
     "operations": operations.run,
+    "over-the-air": ota_fleet.run,
     "local-cloud": local_cloud.run,
 }
 RESULTS = Path(__file__).resolve().parent / "results"

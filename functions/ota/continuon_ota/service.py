@@ -20,6 +20,7 @@ from continuon.contracts.rollouts import (
     RolloutAction,
     RolloutPlan,
     RolloutStatus,
+    Stage,
 )
 from continuon.errors import FieldProblem, ProblemError
 from continuon.ota.versions import is_lower
@@ -47,6 +48,7 @@ __all__ = [
     "check_request",
     "check_start",
     "covers",
+    "default_plan",
     "is_superseded_by",
     "previous_of",
     "staged",
@@ -69,7 +71,23 @@ _FROM: Final = {
     RolloutAction.ROLLBACK: LIVE | {RolloutStatus.HALTED},
 }
 _EVERYONE: Final = 100.0
+_DEFAULT_PLANS: Final = (
+    (2_000, (1.0, 10.0, 50.0, 100.0), 10),
+    (200, (10.0, 50.0, 100.0), 10),
+    (20, (25.0, 100.0), 3),
+    (0, (50.0, 100.0), 1),
+)
+"""From how many robots on, the stages in percent, and the results that each stage needs. A first
+stage that has too few robots for its sample would wait for ever."""
+
 _MAX_SENTENCE: Final = 500
+
+
+def default_plan(fleet: int) -> RolloutPlan:
+    """Return the plan of a rollout that is started without one, for a fleet of this size."""
+    _, percentages, sample = next(row for row in _DEFAULT_PLANS if fleet >= row[0])
+    stages = [Stage(percentage=share, min_sample=sample) for share in percentages]
+    return RolloutPlan(stages=stages)
 
 
 def staged(now: datetime) -> RolloutRecord:

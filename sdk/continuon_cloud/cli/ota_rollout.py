@@ -43,16 +43,15 @@ _PERMANENT = frozenset({400, 401, 403, 404, 422})
 def start(
     context: typer.Context,
     bundle: BundleArgument,
-    plan: Annotated[
-        Path | None, typer.Option(help="YAML or JSON; without it, the default plan.")
-    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="YAML or JSON; see docs/ota.md.")] = None,
     reason: ReasonOption = None,
     *,
     _json: Annotated[bool, JSON] = False,
 ) -> None:
     """Start the rollout of a staged bundle.
 
-    The default plan is 1, 10, 50 and 100 % with an hour of soak and ten results each. For example:
+    Without a plan, the stages fit the size of the fleet: from 2,000 robots on 1, 10, 50 and 100 %,
+    with an hour of soak and ten results each. For example:
 
       continuon ota rollout start companion-v1-1.4.0 --plan plan.yaml
     """

@@ -172,7 +172,9 @@ class RolloutRequest(Contract):
     """Change the state of a rollout."""
 
     action: RolloutAction
-    plan: RolloutPlan | None = Field(default=None, description="With `start`; the default plan.")
+    plan: RolloutPlan | None = Field(
+        default=None, description="With `start`; left out: one that fits the fleet's size."
+    )
     reason: Reason | None = Field(default=None, description="Kept in the audit log.")
     expected_status: RolloutStatus | None = Field(
         default=None, description="Refuse when the rollout is in another state by now."

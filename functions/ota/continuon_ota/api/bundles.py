@@ -21,7 +21,7 @@ from continuon.contracts.ota import (
     RolloutReport,
     RolloutRequest,
 )
-from continuon.contracts.rollouts import RolloutAction, RolloutPlan
+from continuon.contracts.rollouts import EVERYONE, RolloutAction, RolloutPlan
 from continuon.errors import ProblemError
 from continuon.ota.manifest import ROBOT_MODEL, target_path
 from continuon.paging import decode_cursor, encode_cursor
@@ -30,7 +30,7 @@ from continuon.platform.objects import ObjectStore
 from continuon.platform.storage import url_signer
 from continuon_ota import gates, rollout, service
 from continuon_ota.api.operators import CurrentOperator
-from continuon_ota.counts import count_rollout, count_stages
+from continuon_ota.counts import count_fleet, count_rollout, count_stages
 from continuon_ota.errors import BUNDLE_EXISTS, BUNDLE_NOT_UPLOADED
 from continuon_ota.live import forget
 from continuon_ota.records import BundleRecord, RolloutRecord
@@ -173,7 +173,7 @@ async def change_rollout(
     action = f"ota.rollout.{request.action.value}"
     try:
         if request.action is RolloutAction.START:
-            await _check_uploaded(await store.get(bundle_id))
+            request = await _with_plan(await store.get(bundle_id), request)
         changed = await store.change(
             bundle_id,
             lambda bundle, others: _decide(bundle, others, request, now),
@@ -190,9 +190,14 @@ async def change_rollout(
     return changed.public()
 
 
-async def _check_uploaded(record: BundleRecord) -> None:
+async def _with_plan(record: BundleRecord, request: RolloutRequest) -> RolloutRequest:
+    """Return the request to start with a plan in it: the default one fits the fleet's size."""
     if not await _is_uploaded(record):
         raise ProblemError(BUNDLE_NOT_UPLOADED)
+    if request.plan is not None:
+        return request
+    sizes = await count_fleet(record.robot_model, [])
+    return request.model_copy(update={"plan": service.default_plan(sizes[EVERYONE])})
 
 
 def _decide(

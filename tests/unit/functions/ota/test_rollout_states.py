@@ -95,6 +95,14 @@ def test_a_start_without_a_plan_takes_the_default() -> None:
     assert [stage.percentage for stage in state.plan.stages] == [1, 10, 50, 100]
 
 
+@pytest.mark.parametrize("fleet", [0, 1, 19, 20, 199, 200, 1999, 2000, 10**6])
+def test_the_default_plan_can_be_done_by_the_fleet(fleet: int) -> None:
+    first = service.default_plan(fleet).stages[0]
+    # With room for robots that are away.
+    assert first.percentage / 100 * fleet >= 1.5 * first.min_sample or fleet < 20
+    assert service.default_plan(fleet).stages[-1].percentage == 100
+
+
 @pytest.mark.parametrize("status", [S.CANARY, S.PRODUCTION])
 def test_a_pause_goes_back_to_where_it_was(status: RolloutStatus) -> None:
     before = rollout(status)
