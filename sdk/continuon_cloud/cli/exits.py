@@ -16,6 +16,7 @@ from continuon_cloud.errors import (
     SignInError,
     UnreachableError,
 )
+from continuon_cloud.ota.errors import UpdateError
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -70,6 +71,10 @@ _BY_CODE = {
     "privacy.no_upload": ExitCode.REFUSED,
     "auth.email_exists": ExitCode.CONFLICT,
     "usage": ExitCode.USAGE,
+    "trust.passphrase": ExitCode.IDENTITY,
+    "trust.key_missing": ExitCode.IDENTITY,
+    "trust.key_exposed": ExitCode.IDENTITY,
+    "ota.library_missing": ExitCode.LOCAL,
 }
 
 _BY_TYPE: tuple[tuple[type[ClientError], ExitCode], ...] = (
@@ -79,6 +84,7 @@ _BY_TYPE: tuple[tuple[type[ClientError], ExitCode], ...] = (
     (UnreachableError, ExitCode.UNAVAILABLE),
     (SettingsError, ExitCode.LOCAL),
     (DownloadError, ExitCode.REFUSED),
+    (UpdateError, ExitCode.REFUSED),
 )
 
 

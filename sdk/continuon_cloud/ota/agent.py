@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from continuon.contracts.ota import OfferedBundle
+    from continuon.contracts.ota import OfferedBundle, RobotState
     from continuon_cloud.client import ContinuonClient
     from continuon_cloud.ota.records import Installed
 
@@ -68,6 +68,7 @@ class AgentOptions:
         interval_s: Between two checks when the cloud names no time.
         timezone: IANA name, for maintenance windows; None for UTC.
         state_file: Where the robot's software says what it is doing, see `situation`.
+        assume_ready: The robot may be updated whenever the state file does not say otherwise.
         tasks_file: Where it says how its tasks go.
         metadata_deadline_s: For one metadata file.
     """
@@ -76,6 +77,7 @@ class AgentOptions:
     interval_s: float = 900.0
     timezone: str | None = None
     state_file: Path | None = None
+    assume_ready: bool = False
     tasks_file: Path | None = None
     metadata_deadline_s: float = METADATA_DEADLINE_S
 
@@ -108,8 +110,9 @@ class UpdateAgent:
         options: AgentOptions,
         *,
         clock: TrustedClock | None = None,
+        durable: bool = True,
     ) -> None:
-        """Work for the client's robot in ``folder``.
+        """Work for the client's robot in ``folder``; not ``durable`` is for simulated robots.
 
         Raises:
             UpdateError: The client acts for no robot, or the state is damaged.
@@ -122,7 +125,7 @@ class UpdateAgent:
         self._clock = clock or TrustedClock()
         self._robot_model = client.robot.ruri.model
         self._slots = Slots(folder)
-        self._state = AgentState(folder / "agent.db")
+        self._state = AgentState(folder / "agent.db", durable=durable)
         self._failures = 0
         self._wake = asyncio.Event()
         self._installer = Installer(
@@ -242,10 +245,14 @@ class UpdateAgent:
                 version=found.version if found else None,
                 bundle_id=found.bundle_id if found else None,
                 software_version=self._options.install.software_version,
-                state=read_state(self._options.state_file, self._folder),
+                state=self._situation(),
                 timezone=self._options.timezone,
             )
         )
+
+    def _situation(self) -> RobotState:
+        options = self._options
+        return read_state(options.state_file, self._folder, assume_ready=options.assume_ready)
 
     async def _install(self, offer: OfferedBundle) -> Round:
         try:

@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from continuon_cloud.ota.errors import UpdateError
 
@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 
     from continuon_cloud.ota.records import Installed
 
-__all__ = ["RobotCommand"]
+__all__ = ["RobotAction", "RobotCommand"]
 
 _TAIL_BYTES: Final = 500
 _READ_BYTES: Final = 4096
 _LAST_WORDS_S: Final = 2.0
 """After the command ended, something it started may hold its output open; it is not waited for."""
+
+
+class RobotAction(Protocol):
+    """Something that the robot does with a bundle and that may fail."""
+
+    async def run(self, bundle: Installed | None, folder: Path | None) -> None:
+        """Do it for ``bundle``, unpacked in ``folder``; both None when none runs.
+
+        Raises:
+            UpdateError: It failed.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from continuon.contracts.ota import OfferedBundle
     from continuon.ota.manifest import BundleManifest
-    from continuon_cloud.ota.health import RobotCommand
+    from continuon_cloud.ota.health import RobotAction
     from continuon_cloud.ota.slots import Slots
     from continuon_cloud.ota.state import AgentState
     from continuon_cloud.ota.verification import Catalogue, VerifiedTarget
@@ -50,8 +50,8 @@ class InstallOptions:
     """
 
     software_version: str
-    health: RobotCommand | None = None
-    activate: RobotCommand | None = None
+    health: RobotAction | None = None
+    activate: RobotAction | None = None
     limits: DownloadLimits = field(default_factory=DownloadLimits)
 
 

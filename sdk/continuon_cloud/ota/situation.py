@@ -24,10 +24,20 @@ MAX_AGE_S: Final = 600.0
 _MAX_FILE_BYTES: Final = 64 * 1024
 
 
-def read_state(path: Path | None, disk: Path) -> RobotState:
-    """Return the robot's state from a JSON file such as ``{"idle": true, "docked": true}``."""
+_READY: Final = {"idle": True, "docked": True, "battery_percent": 100, "in_remote_session": False}
+
+
+def read_state(path: Path | None, disk: Path, *, assume_ready: bool = False) -> RobotState:
+    """Return the robot's state from a JSON file such as ``{"idle": true, "docked": true}``.
+
+    Args:
+        path: Of the file; None when nothing writes one.
+        disk: A folder on the disk that bundles go to.
+        assume_ready: Take what the file does not say as in favour of an update: for a robot on
+            mains power that may be updated at any time.
+    """
     free = shutil.disk_usage(disk).free
-    document = _read(path, max_age_s=MAX_AGE_S)
+    document = (_READY if assume_ready else {}) | _read(path, max_age_s=MAX_AGE_S)
     try:
         return RobotState.model_validate({**document, "free_bytes": free})
     except ValidationError:

@@ -41,8 +41,8 @@ CREATE TABLE IF NOT EXISTS floors (role TEXT PRIMARY KEY, keys TEXT NOT NULL, ve
 class AgentState:
     """One robot's update state. Use it as a context manager; one process at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """Open or make the file; not ``durable`` survives a killed process, not a power cut.
 
         Raises:
             UpdateError: It is damaged.
@@ -51,7 +51,7 @@ class AgentState:
         try:
             # FULL: a commit that returned is on the disk. WAL: with one flush, not with four.
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             self._db.close()
@@ -202,6 +202,11 @@ class AgentState:
                 "INSERT OR REPLACE INTO floors VALUES (?, ?, ?)",
                 [(role, keys, version) for role, (keys, version) in changed.items()],
             )
+
+    def forget_floors(self) -> None:
+        """Forget what was verified: another root of trust begins anew."""
+        with self._change():
+            self._db.execute("DELETE FROM floors")
 
     # --- Small facts ----------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ __all__ = [
     "named",
     "next_root",
     "next_targets",
+    "numbered",
     "renew",
     "root_keys",
     "sign",
@@ -209,6 +210,14 @@ def withdraw_bundle(current: bytes, robot_model: str, version: str, now: datetim
     if following.signed.targets.pop(path, None) is None:
         raise TrustError(f"{path} is not published", code="trust.not_published")
     return encode(following)
+
+
+def numbered(data: bytes, at_least: int) -> tuple[bytes, int]:
+    """Return unsigned targets with a version of ``at_least``, and which it is."""
+    metadata = read_targets(data)
+    metadata.signed.version = max(metadata.signed.version, at_least)
+    metadata.signatures.clear()
+    return encode(metadata), metadata.signed.version
 
 
 def renew(current: bytes, role: str, now: datetime) -> bytes:

@@ -62,11 +62,12 @@ def signer_from_pem(
     Raises:
         TrustError: The passphrase is missing or wrong, or it is no Ed25519 key.
     """
+    # One passphrase may be given for several files of which some are not encrypted.
+    secret = passphrase if b"ENCRYPTED" in pem else None
     try:
-        key = load_pem_private_key(pem, passphrase or None)
+        key = load_pem_private_key(pem, secret or None)
     except TypeError as error:
-        wanted = "no passphrase" if passphrase else "a passphrase"
-        raise TrustError(f"{name} needs {wanted}", code="trust.passphrase") from error
+        raise TrustError(f"{name} needs a passphrase", code="trust.passphrase") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TrustError(
             f"{name} is no private key, or the passphrase is wrong", code="trust.passphrase"
