@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from continuon.contracts.training import JobStatus
+from continuon.contracts.training import Backend, JobStatus
 from continuon_cloud.cli.jobs_render import DEFAULT_METRIC, Rows, metrics_plot
 from continuon_cloud.cli.render import state_text
 from continuon_cloud.errors import ApiProblem, UnreachableError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from continuon.contracts.training import Job
     from continuon_cloud.client import ContinuonClient
 
-__all__ = ["Followed", "follow"]
+__all__ = ["Followed", "follow", "waits_for"]
 
 _TICK_S: Final = 1.0
 _JOB_EVERY_S: Final = 5.0
@@ -96,6 +96,8 @@ class Followed:
             f"[bold]{job.job_id}[/] {state_text(job.status.value)}  attempt {job.attempt}{step}"
             f"  ${job.cost_usd:.4f}  {escape(self.trouble)}"
         )
+        if waits_for(job):
+            head.append(f"\n{waits_for(job)}", style="yellow")
         picture = metrics_plot(self.rows, metric, width=min(width, 100), height=_HEIGHT)
         log = Text("\n".join(self.lines), style="dim", no_wrap=True, overflow="ellipsis")
         return Group(head, picture, log)
@@ -135,6 +137,13 @@ async def follow(
     return followed
 
 
+def waits_for(job: Job) -> str:
+    """Say which worker a queued job waits for; nothing when it waits for none."""
+    if job.status is not JobStatus.QUEUED or job.config.backend is not Backend.PULL:
+        return ""
+    return f"waits for a worker: continuon worker --backend-label {job.config.backend_label}"
+
+
 class _Printer:
     """Prints what changed, a line each."""
 
@@ -154,6 +163,8 @@ class _Printer:
         if self._shown != (job.status.value, job.attempt):
             self._shown = (job.status.value, job.attempt)
             self._err.print(f"{job.job_id} {job.status.value}, attempt {job.attempt}")
+            if waits_for(job):
+                self._err.print(waits_for(job))
 
 
 async def _until_ended(client: ContinuonClient, followed: Followed, show: Any) -> None:

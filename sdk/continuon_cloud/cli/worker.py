@@ -6,6 +6,8 @@ import re
 import shlex
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +21,15 @@ from continuon.contracts.training import LeaseResponse
 from continuon_cloud.cli.exits import ExitCode
 from continuon_cloud.cli.state import JSON, CliState, state_of
 from continuon_cloud.client import ContinuonClient
+from continuon_cloud.errors import SettingsError
+from continuon_cloud.queue.lock import Lock, QueueBusyError
 from continuon_cloud.training.process import DEFAULT_COMMAND
 from continuon_cloud.training.worker import JobEnd, Worker, WorkerOptions
 
 __all__ = ["register"]
+
+_MAX_WORKERS = 64
+"""On one folder: more than a machine has accelerators."""
 
 _STYLES = {"completed": "green", "failed": "red", "stopped": "yellow", "released": "yellow"}
 
@@ -66,20 +73,44 @@ def worker(
       continuon worker --backend-label lab --command "python my_trainer.py" --pass-env HF_HOME
     """
     state = state_of(context)
-    options = WorkerOptions(
-        worker_id=worker_id or _default_id(),
-        backend_label=backend_label,
-        folder=(folder or platformdirs.user_cache_path("continuon") / "worker").absolute(),
-        command=_command(command),
-        passed=tuple(pass_env or ()),
-        max_jobs=1 if once else None,
-        max_idle_s=max_idle,
-    )
-    ends = state.run(_work(state, options))
+    base = folder or platformdirs.user_cache_path("continuon") / "worker"
+    with _own_folder(base.absolute()) as own:
+        options = WorkerOptions(
+            worker_id=worker_id or _default_id(),
+            backend_label=backend_label,
+            folder=own,
+            command=_command(command),
+            passed=tuple(pass_env or ()),
+            max_jobs=1 if once else None,
+            max_idle_s=max_idle,
+        )
+        ends = state.run(_work(state, options))
     document = {"worker_id": options.worker_id, "jobs": [asdict(end) for end in ends]}
     state.show(document, lambda out: out.print(f"{len(ends)} jobs."))
     if once and any(end.outcome in {"failed", "stopped"} for end in ends):
         raise typer.Exit(ExitCode.JOB_FAILED)
+
+
+@contextmanager
+def _own_folder(base: Path) -> Iterator[Path]:
+    """Take the first folder below ``base`` that no other worker of this machine uses.
+
+    Raises:
+        SettingsError: All are in use.
+    """
+    with ExitStack() as stack:
+        for number in range(_MAX_WORKERS):
+            own = base / f"worker-{number}"
+            own.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(Lock(own / "lock.sqlite"))
+            except QueueBusyError:
+                continue
+            yield own
+            return
+    raise SettingsError(
+        f"{_MAX_WORKERS} workers use {base}", code="worker.busy", hint="Name another --folder."
+    )
 
 
 async def _work(state: CliState, options: WorkerOptions) -> list[JobEnd]:

@@ -98,7 +98,7 @@ class WorkerOptions:
     Attributes:
         worker_id: Its name, shown with the job.
         backend_label: Which jobs it takes.
-        folder: Scratch space and the cache of episodes.
+        folder: Scratch space and the cache of episodes; of this worker alone.
         command: The trainer.
         passed: Variables that the trainer is given in addition.
         max_jobs: Ends after so many; None for no end.
@@ -154,6 +154,8 @@ class Worker:
             ClientError: Nobody is signed in.
         """
         ends: list[JobEnd] = []
+        # What a worker that was killed left behind; nobody else uses this folder.
+        await asyncio.to_thread(shutil.rmtree, self._options.folder / "jobs", ignore_errors=True)
         idle_since = time.monotonic()
         while not self._ending.is_set():
             lease, problem = await self._lease()
