@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from continuon_local.errors import LocalCloudError
 
 __all__ = ["HubClient"]
@@ -31,6 +29,8 @@ class HubClient:
         return self._call("POST", path, json=document)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        import httpx  # noqa: PLC0415 - the command that starts everything does not need it
+
         try:
             answer = httpx.request(method, self._url + path, timeout=_TIMEOUT_S, **options)
             document = answer.json()

@@ -7,14 +7,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-import httpx
-
 from continuon_local.auth.tokens import encode_unsigned
 from continuon_local.pubsub import limits, policy
 from continuon_local.pubsub.envelope import push_body
 from continuon_local.pubsub.errors import PubSubError
 
 if TYPE_CHECKING:
+    import httpx
+
     from continuon_local.clock import Clock
     from continuon_local.pubsub.broker import Broker, Lease
     from continuon_local.pubsub.store import PubSubStore, StoredSubscription
@@ -36,8 +36,7 @@ class PushDispatcher:
         self._store = store
         self._clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        # An endpoint is on this machine; a proxy from the environment has no part in it.
-        self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
+        self._client: httpx.AsyncClient | None = None
 
     def refresh(self) -> None:
         """Start tasks for the subscriptions that have an endpoint and no task."""
@@ -59,7 +58,8 @@ class PushDispatcher:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def _run(self, name: str) -> None:
         """Deliver until the subscription is gone or no longer pushes."""
@@ -90,12 +90,23 @@ class PushDispatcher:
         with contextlib.suppress(PubSubError):
             self._broker.extend(stored, [lease.ack_id], 0)
 
+    def _opened(self) -> httpx.AsyncClient:
+        """Return the client, made for the first push: it costs 10 MB that few need."""
+        if self._client is None:
+            import httpx  # noqa: PLC0415 - see above
+
+            # An endpoint is on this machine; a proxy from the environment has no part in it.
+            self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
+        return self._client
+
     async def _post(self, stored: StoredSubscription, lease: Lease) -> bool:
+        import httpx  # noqa: PLC0415 - loaded with the client
+
         config = stored.config
         counted = policy.max_attempts(config) is not None
         attempt = lease.received.delivery_attempt if counted else None
         try:
-            answer = await self._client.post(
+            answer = await self._opened().post(
                 config.push_config.push_endpoint,
                 content=push_body(lease.received.message, config.name, attempt),
                 headers=self._headers(stored),
