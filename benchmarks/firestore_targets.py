@@ -22,7 +22,16 @@ from harness import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["PROJECT", "Target", "memory_mb", "official_command", "ours", "serve", "targets"]
+__all__ = [
+    "PROJECT",
+    "Target",
+    "address_of",
+    "memory_mb",
+    "official_command",
+    "ours",
+    "serve",
+    "targets",
+]
 
 PROJECT = "demo-bench"
 _CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
@@ -123,6 +132,11 @@ def _client(port: int) -> firestore.Client:
         return firestore.Client(project=PROJECT)
     finally:
         del os.environ["FIRESTORE_EMULATOR_HOST"]
+
+
+def address_of(client: firestore.Client) -> str:
+    """Return ``HOST:PORT`` of the server that a client was made for."""
+    return str(client._emulator_host)  # noqa: SLF001 - there is no other way to ask it
 
 
 def _wait_for_answer(port: int) -> None:

@@ -22,6 +22,7 @@ from google.cloud import firestore
 from google.cloud.firestore import FieldFilter
 from google.cloud.storage import Client
 
+import in_flight
 from firestore_targets import PROJECT, memory_mb, ours, serve, targets
 from harness import local_cloud, median
 
@@ -36,6 +37,9 @@ NOT_PRESENT = "official emulator not present"
 _BATCH = 500
 _BUCKET = "bench"
 _WRITERS = 4
+
+_LONGER = 5
+"""How many times more calls are made where many are under way at a time."""
 
 ROUND_S = 3.0
 """A round stops asking after so long: a scan of everything may take a second for each answer."""
@@ -148,6 +152,28 @@ def _equal_ms(client: firestore.Client, size: _Size) -> float:
     return _timed(size.operations // 10, ask) * 1000
 
 
+def _reads_in_flight_per_s(client: firestore.Client, size: _Size) -> float:
+    return in_flight.reads_per_s(client, size.operations * _LONGER)
+
+
+def _writes_in_flight_per_s(client: firestore.Client, size: _Size) -> float:
+    return in_flight.writes_per_s(client, size.operations * _LONGER)
+
+
+def _during_scans(found: Sequence[Target], size: _Size, lines: dict[str, dict[str, float]]) -> None:
+    """Add what a read takes while another client reads everything, over and over."""
+    taken: dict[str, list[float]] = {target.name: [] for target in found}
+    for number in range(size.rounds):
+        for target in found if number % 2 else reversed(found):
+            with in_flight.scanning(target.client):
+                taken[target.name] += in_flight.scan_latency_ms(target.client, ROUND_S)
+    for percent in (50, 99):
+        name = f"Firestore, point read during scans, {percent}th percentile, ms"
+        lines[name] = {
+            who: sorted(times)[len(times) * percent // 100] for who, times in taken.items()
+        }
+
+
 def _in_turns(
     found: Sequence[Target], measure: Callable[[firestore.Client, _Size], float], size: _Size
 ) -> dict[str, float]:
@@ -163,6 +189,9 @@ def _in_turns(
     return {name: median(measured) for name, measured in values.items()}
 
 
+_IN_FLIGHT = {"point reads": _reads_in_flight_per_s, "writes": _writes_in_flight_per_s}
+
+
 def _firestore(size: _Size, figures: dict[str, Any]) -> list[float]:
     """Write a line for each measure; return by how much we are faster on each."""
     with targets() as found:
@@ -170,6 +199,9 @@ def _firestore(size: _Size, figures: dict[str, Any]) -> list[float]:
         idle = {one.name: memory_mb(one.pid) for one in found}
         lines["Firestore, point reads per s"] = _in_turns(found, _reads_per_s, size)
         lines["Firestore, writes per s"] = _in_turns(found, _writes_per_s, size)
+        for what, ask in _IN_FLIGHT.items():
+            name = f"Firestore, {what} per s, {in_flight.AT_A_TIME} in flight"
+            lines[name] = _in_turns(found, ask, size)
         lines["Firestore, contended transactions per s"] = _in_turns(found, _contended_per_s, size)
         for target in found:
             _load(target.client, size.documents)
@@ -177,6 +209,7 @@ def _firestore(size: _Size, figures: dict[str, Any]) -> list[float]:
         lines[f"Firestore, 20 in order {many}"] = _in_turns(found, _query_ms, size)
         equal = f"Firestore, {size.documents // 1000} with a value {many}"
         lines[equal] = _in_turns(found, _equal_ms, size)
+        _during_scans(found, size, lines)
         speed = [_compare(figures, name, values) for name, values in lines.items()]
         _compare(figures, "Firestore, memory idle, MB", idle)
         loaded = {one.name: memory_mb(one.pid) for one in found}
@@ -190,7 +223,7 @@ def _compare(figures: dict[str, Any], name: str, values: dict[str, float]) -> fl
     if official is None:
         figures[name] = f"{mine:.4g} ({NOT_PRESENT})"
         return None
-    ratio = mine / official if name.endswith("per s") else official / mine
+    ratio = mine / official if " per s" in name else official / mine
     figures[name] = f"{mine:.4g} (official {official:.4g}; {ratio:.2f} times as good)"
     return ratio
 
