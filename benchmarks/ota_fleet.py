@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,6 +28,9 @@ from ota_simulation import positions, simulate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ota_simulation import Outcome
 
 __all__ = ["GOAL", "run"]
@@ -39,8 +43,13 @@ _BUNDLES = 10
 """Bundles, each of which reaches the fleet in an order of its own."""
 
 
+@lru_cache(maxsize=1)
+def _orders(fleet: int) -> list[NDArray[np.float64]]:
+    return [positions(f"bench-1.{number}", fleet) for number in range(_BUNDLES)]
+
+
 def _rollouts(fleet: int, rate: float, seeds: int, *, ticks_only: bool = False) -> list[Outcome]:
-    orders = [positions(f"bench-1.{number}", fleet) for number in range(min(_BUNDLES, seeds))]
+    orders = _orders(fleet)
     return [
         simulate(orders[seed % len(orders)], rate, seed, ticks_only=ticks_only)
         for seed in range(seeds)
@@ -63,7 +72,7 @@ def _simulated(fleets: Sequence[int], seeds: int) -> dict[str, Any]:
         figures[f"{name}: share that was offered it, median %"] = median(shares)
         figures[f"{name}: share that was offered it, 95th percentile %"] = round(_p95(shares), 4)
         figures[f"{name}: robots that were offered it, median"] = median(took)
-        figures[f"{name}: robots on which it failed, median"] = median([o.failed for o in done])
+        figures[f"{name}: robots on which it failed by then, median"] = median([o.failed for o in done])
         figures[f"{name}: minutes from the start to the halt, median"] = round(
             statistics.median(one.ended_s for one in halted) / 60, 1
         )
@@ -96,7 +105,7 @@ def _steps(cloud: dict[str, Any], tick_url: str, sizes: Sequence[int]) -> dict[s
         httpx.post(tick_url, timeout=60).raise_for_status()
         # The local cloud's own functions are attributed to their names; this one is nobody's.
         usage = httpx.get(f"{hub}/meter", timeout=10).json()["by_caller"].get("", {})
-        reads, writes = (usage.get(f"firestore.{kind}", 0) for kind in ("reads", "writes"))
+        reads, writes = (usage.get(f"firestore.{kind}", 0) for kind in ("read", "write"))
         figures[f"one tick with {size:,} deployments: reads, writes"] = f"{reads}, {writes}"
         ota_documents.clear(cloud)
     return figures
