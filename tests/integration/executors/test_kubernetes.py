@@ -402,3 +402,15 @@ def test_labels_reach_every_object() -> None:
         assert labels["continuon-job"] == "job-1"
         assert labels["app.kubernetes.io/managed-by"] == "continuon"
     assert job["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+def test_our_objects_are_valid_by_kubernetes_own_schemas(version: str) -> None:
+    schemas = pytest.importorskip(
+        "kubernetes_validate", reason="Kubernetes' schemas are not installed: make test-executors"
+    )
+    resources = Resources(gpu_type="nvidia-l4", gpu_count=1)
+    work = python_work("", image=IMAGE, resources=resources, secrets=SECRETS)
+    options = objects.PodOptions(run_as_user=1000, service_account="trainer")
+    schemas.validate(objects.job(work, options), version, strict=True)
+    schemas.validate(objects.secret(work, options, job_uid="u"), version, strict=True)

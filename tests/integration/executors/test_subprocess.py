@@ -226,8 +226,19 @@ async def test_a_supervisor_with_half_its_orders_starts_nothing(
 
 async def test_a_name_nobody_submitted_is_gone(back_end: SubprocessExecutor) -> None:
     assert (await back_end.poll("continuon-unknown-1")).state is WorkState.GONE
-    await back_end.cancel("continuon-unknown-1")
     assert await output(back_end, "continuon-unknown-1") == ""
+
+
+async def test_a_name_that_was_cancelled_before_it_was_submitted_never_starts(
+    back_end: SubprocessExecutor, tmp_path: Path
+) -> None:
+    work = python_work(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    await back_end.cancel(work.name)
+    assert (await back_end.poll(work.name)).state is WorkState.GONE
+    await back_end.submit(work)
+    status = await over(back_end, work.name)
+    assert (status.state, status.exit_code) == (WorkState.FAILED, None)
+    assert "ran" not in _files_with(tmp_path, b"")
 
 
 # --- Stopped for good -------------------------------------------------------------------------
@@ -434,15 +445,21 @@ async def test_a_state_directory_that_others_can_read_is_refused(tmp_path: Path)
 
 
 async def test_works_that_ended_long_ago_are_forgotten(back_end: SubprocessExecutor) -> None:
-    old, new = python_work("print(1)"), python_work("print(2)")
+    old, running, new = python_work("print(1)"), python_work(FOR_EVER), python_work("print(2)")
     await back_end.submit(old)
     await over(back_end, old.name)
-    long_ago = (directory(back_end, old.name) / "exit.json").stat().st_mtime - KEEP_S - 1
-    os.utime(directory(back_end, old.name) / "exit.json", (long_ago, long_ago))
+    await back_end.submit(running)
+    await until(back_end, running.name, WorkState.RUNNING)
+    for work in (old, running):
+        for file in (*directory(back_end, work.name).iterdir(), directory(back_end, work.name)):
+            long_ago = file.stat().st_mtime - KEEP_S - 1
+            os.utime(file, (long_ago, long_ago))
     await back_end.submit(new)
     await over(back_end, new.name)
     assert not directory(back_end, old.name).exists()
-    assert directory(back_end, new.name).exists()
+    assert (await back_end.poll(running.name)).state is WorkState.RUNNING
+    await back_end.cancel(running.name)
+    await over(back_end, running.name)
 
 
 def test_an_unknown_back_end_is_refused() -> None:

@@ -122,12 +122,19 @@ class WorkDirectory:
             os.close(lock)
         return False
 
-    def ended_s(self) -> float | None:
-        """Return when it ended, in seconds since the epoch, or None."""
+    def is_finished_before(self, moment_s: float) -> bool:
+        """Whether nothing has happened here since ``moment_s``, in seconds since the epoch."""
         try:
-            return (self.path / "exit.json").stat().st_mtime
+            changed_s = max(self.path.stat().st_mtime, self._changed_s("exit.json"))
+        except FileNotFoundError:  # pruned by another submitter
+            return False
+        return changed_s < moment_s and not self.is_held()
+
+    def _changed_s(self, file: str) -> float:
+        try:
+            return (self.path / file).stat().st_mtime
         except FileNotFoundError:
-            return None
+            return 0.0
 
     def status(self) -> WorkStatus:
         """Say how the work is; see the module's table."""
@@ -147,9 +154,10 @@ class WorkDirectory:
         return WorkStatus(state=WorkState.FAILED, message=message, preempted=True)
 
     def cancel(self) -> None:
-        """Leave the order to stop; without a supervisor, stop what it left."""
-        with suppress(FileNotFoundError):
-            (self.path / "cancel").touch(mode=0o600)
+        """Leave the order to stop, also for who submits later; stop what a lost supervisor left."""
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=0o700)
+        (self.path / "cancel").touch(mode=0o600)
         self.status()
 
     def log(self, offset: int) -> LogChunk:

@@ -223,9 +223,11 @@ class Executor(Protocol):
         ...
 
     async def cancel(self, name: str) -> None:
-        """Stop it, politely first. Repeated, or for work that is over or gone, it does nothing.
+        """Stop it, politely first. May be repeated; for work that is over it does nothing.
 
-        Returns when the back end accepted the request; ``poll`` says when it is over.
+        Returns when the back end accepted the request; ``poll`` says when it is over. Where the
+        back end has a memory of its own for names (``subprocess``, ``modal``), cancelling a name
+        that was never submitted uses it up: a submission that comes later starts nothing.
         """
         ...
 

@@ -111,7 +111,7 @@ class SubprocessExecutor:
 
     async def cancel(self, name: str) -> None:
         """Leave the order to stop; the supervisor follows it within a fraction of a second."""
-        await asyncio.to_thread(self._directory(name).cancel)
+        await asyncio.to_thread(self._cancel, self._directory(name))
 
     async def logs(self, name: str, offset: int = 0) -> LogChunk:
         """Return output from the byte ``offset`` on."""
@@ -119,6 +119,13 @@ class SubprocessExecutor:
 
     def _directory(self, name: str) -> WorkDirectory:
         return WorkDirectory(self._root / "works" / check_name(name))
+
+    def _cancel(self, directory: WorkDirectory) -> None:
+        try:
+            self._make_folders()
+            directory.cancel()
+        except OSError as error:
+            raise ExecutorUnavailableError(SERVICE, f"{error.strerror}") from error
 
     def _submit(self, work: Work) -> Submitted:
         directory = self._directory(work.name)
@@ -134,25 +141,29 @@ class SubprocessExecutor:
         return Submitted(work.name, created=True)
 
     def _prepare(self, directory: WorkDirectory) -> None:
+        self._make_folders()
+        if not directory.was_started and self._prune() >= MAX_WAITING:
+            raise ExecutorQuotaError(SERVICE, f"{MAX_WAITING} works wait or run on this machine")
+
+    def _make_folders(self) -> None:
         for folder in (self._root, self._root / "works", self._root / "slots"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = self._root.stat()
         if found.st_uid != os.getuid() or found.st_mode & 0o077:
             message = f"{self._root} must be this user's own and closed to others (0700)."
             raise ExecutorRefusedError("executor.state_directory", message)
-        if not directory.was_started and self._prune() >= MAX_WAITING:
-            raise ExecutorQuotaError(SERVICE, f"{MAX_WAITING} works wait or run on this machine")
 
     def _prune(self) -> int:
         """Forget works that ended long ago; return how many wait or run."""
+        # The clock of this machine's files, not the invocation's moment.
+        long_ago = time.time() - KEEP_S
         unfinished = 0
         for path in (self._root / "works").iterdir():
-            ended_s = WorkDirectory(path).ended_s()
-            if ended_s is None:
-                unfinished += WorkDirectory(path).is_held()
-            # The clock of this machine's files, not the invocation's moment.
-            elif time.time() - ended_s > KEEP_S:
+            work = WorkDirectory(path)
+            if work.is_finished_before(long_ago):
                 shutil.rmtree(path, ignore_errors=True)
+            else:
+                unfinished += work.is_held()
         return unfinished
 
     def _orders(self, work: Work, scratch: Path) -> dict[str, Any]:
