@@ -12,7 +12,7 @@ CODEBASES := functions/rlds functions/fleet functions/training functions/models 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
-	test-executors test-conformance test-js conformance emulators check lint types imports generated generate format bench bench-quick lock wheels clean
+	test-executors test-conformance test-js conformance emulators chaos check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
@@ -78,6 +78,9 @@ conformance: $(READY) ## Compare with Google's emulators and clients' own suites
 
 emulators: $(READY) ## One upload under the Firebase CLI's emulators, where it is installed
 	PYTHONPATH=tests $(BIN)/python -m emulators
+
+chaos: $(READY) ## 200 training jobs among seeded faults; JOBS=40 SEED=7 choose others
+	PYTHONPATH=tests $(BIN)/python -m chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
 
 check: lint types imports generated ## Everything that needs no run: lint, types, layers, generated files
 

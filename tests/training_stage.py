@@ -279,13 +279,20 @@ class Stage:
 
     def processes(self, job_id: str) -> list[int]:
         """Return the trainers of a job that run on this machine."""
-        wanted, found = f"CONTINUON_JOB_ID={job_id}".encode(), []
+        return self.all_processes().get(job_id, [])
+
+    def all_processes(self) -> dict[str, list[int]]:
+        """Return the trainers that run on this machine by job."""
+        marker = b"CONTINUON_JOB_ID="
+        found: dict[str, list[int]] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
+                for variable in (entry / "environ").read_bytes().split(b"\0"):
+                    if variable.startswith(marker):
+                        job_id = variable.removeprefix(marker).decode()
+                        found.setdefault(job_id, []).append(int(entry.name))
         return found
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from continuon import limits
 from continuon.contracts.training import JobStatus
-from continuon.errors import UnavailableError
+from continuon.errors import ProblemError, UnavailableError
 from continuon.platform.faults import crash_point
 from continuon_training import service, supervision
 from continuon_training.announcements import announce_finished, request_dispatch
@@ -132,9 +133,11 @@ class _Watchdog:
             return
         message = f"{record.error.message}\n{tail}"[: limits.MAX_JOB_ERROR_CHARS]
         error = record.error.model_copy(update={"message": message})
-        await self._store.change(
-            record.job_id, lambda present: present.model_copy(update={"error": error})
-        )
+        # A quotation that is lost must not keep the end from being announced.
+        with suppress(UnavailableError):
+            await self._store.change(
+                record.job_id, lambda present: present.model_copy(update={"error": error})
+            )
 
     async def _tail(self, record: JobRecord) -> str:
         text, offset = "", 0
@@ -221,6 +224,10 @@ class _Watchdog:
             async with self._free:
                 try:
                     await handle(record)
+                except (UnavailableError, ExecutorError, ProblemError) as error:
+                    self.done["failed"] += 1
+                    fields = {"job_id": record.job_id}
+                    _LOGGER.warning("watchdog: %s", error, extra={"fields": fields})
                 except Exception:
                     # Whatever it is with this job, the others must not wait for it.
                     self.done["failed"] += 1
