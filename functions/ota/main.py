@@ -7,6 +7,7 @@ entry point, so the others' imports would only lengthen its cold start.
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,15 @@ async def ota_rollout(event: CloudEvent) -> None:
     The event says only which document. So duplicated, late and reordered events do no harm, and a
     lost one is made up for by the next tick. Returning acknowledges; raising repeats.
     """
-    from continuon_ota.rollout import bundle_written  # noqa: PLC0415 - see the module's docstring
+    from continuon.contracts.ota import BUNDLE_ID  # noqa: PLC0415 - see the module's docstring
+    from continuon_ota.rollout import bundle_written  # noqa: PLC0415 - same
     from continuon_ota.settings import settings  # noqa: PLC0415 - same
 
     configure_logging(settings().google_cloud_project)
     attributes: Any = event.get_attributes()
     collection, _, bundle_id = str(attributes.get("document", "")).partition("/")
-    if collection != _COLLECTION or not bundle_id or "/" in bundle_id:
+    if collection != _COLLECTION or re.fullmatch(BUNDLE_ID, bundle_id) is None:
+        # No bundle of ours has such a name, however often the event comes.
         _LOGGER.error("malformed event", extra={"fields": {"event_id": attributes.get("id")}})
         return
     await bundle_written(bundle_id, datetime.now(UTC))
