@@ -18,10 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 import cold_start
+import loader
 import local_cloud
 import operations
 import ota_fleet
 import signed_url
+import training
 import validate
 
 BENCHMARKS = {
@@ -29,6 +31,8 @@ BENCHMARKS = {
     "signed-url": signed_url.run,
     "cold-start": cold_start.run,
     "operations": operations.run,
+    "loader": loader.run,
+    "training": training.run,
     "over-the-air": ota_fleet.run,
     "local-cloud": local_cloud.run,
 }
