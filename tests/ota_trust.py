@@ -15,7 +15,7 @@ from continuon.ota.trust.ceremony import RoleKeys, named
 from continuon.ota.trust.signers import OnlineSigners, new_key_pem, signer_from_pem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from securesystemslib.signer import Signer
 
@@ -139,7 +139,7 @@ class TrustBench:
         *,
         content: bytes = b"weights",
         requires_version: str = "",
-        key: str = "model",
+        fallback: Sequence[str] = (),
     ) -> str:
         """Publish a bundle of `MODEL`; return its target path."""
         data = bundle_bytes(version, content=content, requires_version=requires_version)
@@ -149,9 +149,10 @@ class TrustBench:
             requires_version,
             size_bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
+            fallback=fallback,
         )
         number, current = self.latest(MODEL)
-        role = self.signed(ceremony.add_bundle(current, target, self.now), key)
+        role = self.signed(ceremony.add_bundle(current, target, self.now), "model")
         self.publish({f"{number + 1}.{MODEL}.json": role})
         self.bundles[target.path] = data
         return target.path

@@ -310,5 +310,6 @@ def _alone(folder: Path) -> "Iterator[None]":
 
 def _print_round(out: Console, done: "Round") -> None:
     style = "red" if done.outcome == "failed" else "green" if done.outcome == "installed" else "dim"
-    runs = done.version or "no bundle"
-    out.print(f"[{style}]{done.outcome}[/] {escape(done.detail)}; {escape(runs)} runs.")
+    runs = done.version or "nothing"
+    outcome = done.outcome.replace("_", " ")
+    out.print(f"[{style}]{outcome}[/]: {escape(done.detail.rstrip('.'))}. Runs: {escape(runs)}.")

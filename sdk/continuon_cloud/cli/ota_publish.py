@@ -59,6 +59,13 @@ def publish(
         Path | None, typer.Option(help="Pinned requirements, as `pip freeze` writes them.")
     ] = None,
     code_digest: Annotated[str | None, typer.Option(help="Of the training code.")] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(help="Version to go back to when it fails; else the one in production."),
+    ] = None,
+    no_fallback: Annotated[
+        bool, typer.Option("--no-fallback", help="Only to what a robot itself ran before.")
+    ] = False,
     keys: KeysOption = DEFAULT_KEYS,
     passphrase_file: PassphraseFileOption = None,
     no_passphrase: PlainOption = False,
@@ -77,6 +84,7 @@ def publish(
     state = state_of(context)
     _check_source(model, version, release, file)
     passphrase = None if output else passphrase_of(passphrase_file, plain=no_passphrase)
+    chosen = [] if no_fallback else fallback or None
 
     async def work() -> dict[str, Any]:
         from continuon_cloud.ota.key_folder import KeyFolder  # noqa: PLC0415 - optional library
@@ -100,12 +108,15 @@ def publish(
                     code_digest=code_digest,
                     dependencies=tuple(read_dependencies(dependencies) if dependencies else ()),
                 )
+                back: tuple[str, ...] = ()
                 archive = output or Path(folder) / "bundle"
                 built = build_bundle(plan, archive)
                 if output is None:
                     folder_of_keys = KeyFolder(keys, passphrase)
-                    await publish_bundle(client, folder_of_keys, keys, archive, built)
-        return _document(plan, built[1].size_bytes, built[1].sha256)
+                    back = await publish_bundle(
+                        client, folder_of_keys, keys, archive, built, fallback=chosen
+                    )
+        return {**_document(plan, built[1].size_bytes, built[1].sha256), "fallback": list(back)}
 
     with refusals():
         document = state.run(work())
@@ -190,6 +201,8 @@ def _show(state: CliState, document: dict[str, Any], output: Path | None) -> Non
         out.print(f"[bold]{escape(document['bundle_id'])}[/] {escape(done)}.")
         out.print(f"  {size(document['size_bytes'])}, sha256 {document['sha256']}")
         if output is None:
+            ways = ", ".join(document["fallback"]) or "what they ran before"
+            out.print(f"  robots may go back from it to {escape(ways)}")
             out.print(f"Next: continuon ota rollout start {escape(document['bundle_id'])}")
 
     state.show(document, human)

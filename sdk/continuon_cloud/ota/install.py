@@ -126,15 +126,21 @@ class Installer:
     ) -> None:
         """A lower version needs more than the cloud's word, which a thief may have.
 
-        Either the publisher's signature says that the running version is withdrawn, or this robot
-        ran the lower one itself, and well, immediately before.
+        One of three things: the publisher's signature says that the running version is withdrawn;
+        this robot ran the lower one itself, and well, immediately before; or the publisher signed
+        it as the way back from the running version, which leads one step and no further.
         """
         previous = self._state.previous()
         was_here = previous is not None and previous.sha256 == target.sha256
         withdrawn = not catalogue.lists(running.version)
-        if offer.direction is not OfferDirection.BACK or not (was_here or withdrawn):
+        foreseen = not self._state.went_back() and catalogue.allows_back(
+            running.version, target.version
+        )
+        allowed = withdrawn or was_here or foreseen
+        if offer.direction is not OfferDirection.BACK or not allowed:
             raise UpdateError(
-                f"{target.version} is lower than {running.version}, which is not withdrawn",
+                f"{target.version} is lower than {running.version}, which is not withdrawn and "
+                "does not name it as the way back",
                 code="ota.version_lower",
             )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from continuon.contracts.episodes import SignedUpload
 from continuon.contracts.ota import Archive, CreateBundleRequest, PublishMetadataRequest
+from continuon.contracts.rollouts import RolloutStatus
 from continuon.ota.bundle import BundleSize, write_bundle
 from continuon.ota.manifest import (
     BundleFile,
@@ -23,10 +24,12 @@ from continuon.ota.manifest import (
     FileRole,
     Provenance,
     new_manifest,
+    target_path,
 )
 from continuon.ota.trust import ceremony
-from continuon.ota.trust.bundles import new_target
+from continuon.ota.trust.bundles import claims_of, new_target
 from continuon.ota.trust.metadata import file_name, read_targets
+from continuon.ota.versions import is_lower, parse_version
 from continuon_cloud.errors import ApiProblem
 from continuon_cloud.files import private_folder, replace_private
 from continuon_cloud.ota.clock import TrustedClock
@@ -37,10 +40,11 @@ from continuon_cloud.ota.verification import Verifier
 from continuon_cloud.training.uploads import file_sha256, store_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tuf.api.metadata import TargetFile
 
     from continuon.contracts.models import ModelVersion
-    from continuon.contracts.ota import Bundle
     from continuon_cloud.client import ContinuonClient
     from continuon_cloud.ota.key_folder import KeyFolder
 
@@ -179,7 +183,9 @@ async def publish_bundle(
     folder: Path,
     archive: Path,
     built: tuple[BundleManifest, BundleSize],
-) -> Bundle:
+    *,
+    fallback: Sequence[str] | None = None,
+) -> tuple[str, ...]:
     """Upload a bundle and list it in its model's role; repeating it changes nothing.
 
     Args:
@@ -188,6 +194,11 @@ async def publish_bundle(
         folder: Of the keys; what this publisher has verified of the cloud is kept in it.
         archive: The file.
         built: Its manifest, length and hash.
+        fallback: Versions that robots may go back to from this one. None chooses what is in
+            production now, or the next lower version that is published.
+
+    Returns:
+        The versions that robots may go back to.
 
     Raises:
         ApiProblem: The cloud refused.
@@ -207,21 +218,47 @@ async def publish_bundle(
             }
         )
         await store_file(client.http, upload, archive)
-    target = new_target(
-        manifest.robot_model,
-        manifest.version,
-        manifest.requires_version,
-        size_bytes=size.size_bytes,
-        sha256=size.sha256,
-    )
+    in_production = await _in_production(client, manifest.robot_model)
+    signed: list[tuple[str, ...]] = []
 
     def listed(role: bytes, now: datetime) -> bytes | None:
-        if read_targets(role).signed.targets.get(target.path) == target:
+        known = read_targets(role).signed.targets
+        path = target_path(manifest.robot_model, manifest.version)
+        if path in known and known[path].hashes == {"sha256": size.sha256}:
+            signed.append(claims_of(known[path]).fallback)
             return None
+        back = fallback if fallback is not None else _way_back(manifest, known, in_production)
+        target = new_target(
+            manifest.robot_model,
+            manifest.version,
+            manifest.requires_version,
+            size_bytes=size.size_bytes,
+            sha256=size.sha256,
+            fallback=back,
+        )
+        signed.append(tuple(back))
         return ceremony.add_bundle(role, target, now)
 
     await _change_role(client, keys, folder, manifest.robot_model, listed)
-    return created.bundle
+    return signed[-1]
+
+
+async def _in_production(client: ContinuonClient, robot_model: str) -> list[str]:
+    """Return the versions that the cloud says are in production; only a suggestion."""
+    return [
+        bundle.version
+        async for bundle in client.rollouts.bundles(robot_model=robot_model)
+        if bundle.rollout.status is RolloutStatus.PRODUCTION
+    ]
+
+
+def _way_back(
+    manifest: BundleManifest, known: Mapping[str, TargetFile], in_production: list[str]
+) -> list[str]:
+    versions = [claims_of(target).version for target in known.values()]
+    lower = [one for one in versions if is_lower(one, manifest.version)]
+    chosen = [one for one in lower if one in in_production] or lower
+    return [max(chosen, key=parse_version)] if chosen else []
 
 
 async def withdraw_bundle(

@@ -32,7 +32,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS commits (
     number INTEGER PRIMARY KEY AUTOINCREMENT, slot TEXT NOT NULL, bundle_id TEXT NOT NULL,
-    version TEXT NOT NULL, sha256 TEXT NOT NULL);
+    version TEXT NOT NULL, sha256 TEXT NOT NULL, back INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS reports (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS floors (role TEXT PRIMARY KEY, keys TEXT NOT NULL, version INTEGER);
 """
@@ -91,6 +91,12 @@ class AgentState:
         """Return the one that had proven itself before it."""
         return self._commit_before(1)
 
+    def went_back(self) -> bool:
+        """Tell whether the committed bundle was taken to leave a higher one."""
+        query = "SELECT back FROM commits ORDER BY number DESC LIMIT 1"
+        row = self._db.execute(query).fetchone()
+        return bool(row and row[0])
+
     def _commit_before(self, steps: int) -> Installed | None:
         row = self._db.execute(
             "SELECT slot, bundle_id, version, sha256 FROM commits "
@@ -118,8 +124,9 @@ class AgentState:
         with self._change():
             self._db.execute("DELETE FROM facts WHERE name IN ('trial', 'interruptions')")
             self._db.execute(
-                "INSERT INTO commits (slot, bundle_id, version, sha256) VALUES (?, ?, ?, ?)",
-                (one.slot, one.bundle_id, one.version, one.sha256),
+                "INSERT INTO commits (slot, bundle_id, version, sha256, back) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (one.slot, one.bundle_id, one.version, one.sha256, trial.back),
             )
             self._queue(report)
 

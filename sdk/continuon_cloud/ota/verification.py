@@ -74,6 +74,7 @@ class VerifiedTarget:
     bundle_id: str
     version: str
     requires_version: str
+    fallback: tuple[str, ...] = ()
 
 
 class Verifier:
@@ -219,6 +220,11 @@ class Catalogue:
             self._role.targets
         )
 
+    def allows_back(self, version: str, to: str) -> bool:
+        """Tell whether the publisher signed that robots on ``version`` may go back ``to``."""
+        path = target_path(self._robot_model, version)
+        return self.lists(version) and to in self.find(path).fallback
+
     def find(self, path: str) -> VerifiedTarget:
         """Return the bundle at ``path``.
 
@@ -244,6 +250,7 @@ class Catalogue:
             bundle_id=claims.bundle_id,
             version=claims.version,
             requires_version=claims.requires_version,
+            fallback=claims.fallback,
         )
 
 

@@ -289,6 +289,24 @@ def test_a_robot_leaves_a_withdrawn_bundle_for_a_lower_one(
     assert robot.running() == "1.0.0"
 
 
+def test_a_robot_goes_back_where_the_publisher_signed_that_it_may(
+    bench: TrustBench, robot: TestRobot, mirror: Mirror
+) -> None:
+    # A robot that was new when 1.1.0 came: it never ran 1.0.0.
+    bench.release("0.9.0")
+    bench.release("1.0.0", fallback=["0.9.0"])
+    bench.release("1.1.0", fallback=["1.0.0"])
+    mirror.offer = "1.1.0"
+    robot.round()
+    mirror.offer, mirror.direction = "1.0.0", "back"
+    assert robot.round().outcome == "installed"
+    assert robot.running() == "1.0.0"
+    # One step and no further, or whoever has the cloud could walk it down to the first version.
+    mirror.offer = "0.9.0"
+    assert robot.round().outcome == "failed"
+    assert robot.running() == "1.0.0"
+
+
 def test_a_robot_that_went_back_takes_the_next_version(
     bench: TrustBench, running: TestRobot, mirror: Mirror
 ) -> None:

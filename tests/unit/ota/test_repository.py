@@ -151,6 +151,12 @@ def test_a_published_bundle_never_changes(bench: TrustBench) -> None:
             "robot_model": MODEL,
             "requires_version": "^2",
         },
+        {
+            "bundle_id": f"{MODEL}-2.0.0",
+            "version": "2.0.0",
+            "robot_model": MODEL,
+            "fallback": ["3.0.0"],
+        },
     ],
 )
 def test_a_target_whose_claims_do_not_fit_is_refused(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from tuf.api.metadata import TargetFile, Targets
 
 from continuon.contracts.base import Contract
 from continuon.ota.errors import TrustError
 from continuon.ota.manifest import RobotModel, target_path
-from continuon.ota.versions import BundleVersion, Requirement
+from continuon.ota.versions import BundleVersion, Requirement, is_lower
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["BundleClaims", "bundle_id_of", "check_bundles", "claims_of", "new_target"]
 
 MAX_BUNDLES: Final = 2_000
 """Listed by one role; its file stays under 1 MiB. Withdraw old ones before."""
+
+MAX_FALLBACKS: Final = 8
+"""Versions that one bundle may name to go back to; one is usual."""
 
 _SHA256_CHARS: Final = 64
 
@@ -28,12 +34,16 @@ class BundleClaims(Contract):
         version: Of the bundle.
         robot_model: For which it was made.
         requires_version: What the robot's software must be.
+        fallback: Lower versions that a robot which runs this one may go back to. It is signed
+            before anything went wrong, so that a rollout that halts by night needs no publisher;
+            and it is short, so that whoever takes the cloud over can send robots nowhere else.
     """
 
     bundle_id: str
     version: BundleVersion
     robot_model: RobotModel
     requires_version: Requirement = ""
+    fallback: Annotated[tuple[BundleVersion, ...], Field(max_length=MAX_FALLBACKS)] = ()
 
 
 def bundle_id_of(robot_model: str, version: str) -> str:
@@ -42,9 +52,15 @@ def bundle_id_of(robot_model: str, version: str) -> str:
 
 
 def new_target(
-    robot_model: str, version: str, requires_version: str, *, size_bytes: int, sha256: str
+    robot_model: str,
+    version: str,
+    requires_version: str,
+    *,
+    size_bytes: int,
+    sha256: str,
+    fallback: Sequence[str] = (),
 ) -> TargetFile:
-    """Return the entry of a bundle.
+    """Return the entry of a bundle; see `BundleClaims` for what its parts mean.
 
     Raises:
         TrustError: A part of it is not acceptable.
@@ -54,6 +70,7 @@ def new_target(
         "version": version,
         "robot_model": robot_model,
         "requires_version": requires_version,
+        "fallback": list(fallback),
     }
     path = target_path(robot_model, version)
     target = TargetFile(size_bytes, {"sha256": sha256}, path, {"custom": claims})
@@ -76,6 +93,8 @@ def claims_of(target: TargetFile) -> BundleClaims:
     named = claims.bundle_id == bundle_id_of(claims.robot_model, claims.version)
     if target.path != expected or not named:
         raise TrustError(f"{target.path}: custom fields are of another bundle", code="trust.scope")
+    if not all(is_lower(one, claims.version) for one in claims.fallback):
+        raise TrustError(f"{target.path}: a fallback is a lower version", code="trust.scope")
     if set(target.hashes) != {"sha256"} or len(target.hashes["sha256"]) != _SHA256_CHARS:
         raise TrustError(f"{target.path}: one SHA-256 is expected", code="trust.scope")
     return claims
