@@ -51,7 +51,8 @@ from continuon_rlds.settings import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from continuon_rlds.store import EpisodeStore, StoredObject
+    from continuon.platform.objects import StoredObject
+    from continuon_rlds.store import EpisodeStore
 
 __all__ = ["Busy", "Outcome", "Verdict", "ingest_episode", "ingest_event"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from google.api_core import exceptions
 from google.cloud import firestore
@@ -12,58 +10,31 @@ from google.cloud.firestore import FieldFilter
 
 from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
-from continuon.platform.storage import STORAGE, storage_client, storage_errors
+from continuon.platform.objects import ObjectStore, in_thread
+from continuon.platform.storage import STORAGE
 from continuon.platform.unary import create_documents
 from continuon_rlds.records import EpisodeRecord
 from continuon_rlds.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
-
-    from google.cloud.storage import Blob, Bucket
 
     from continuon.platform.firestore import Snapshot
     from continuon.platform.identity import Nonce
+    from continuon.platform.objects import StoredObject
 
-__all__ = ["EpisodeStore", "StoredObject"]
-
-T = TypeVar("T")
+__all__ = ["EpisodeStore"]
 
 _EPISODES: Final = "rlds_episodes"
 _ROBOTS: Final = "robots"
-_READ_BYTES: Final = 256 * 1024
-_RANGE_BYTES: Final = 8 * 1024 * 1024
-"""One ranged read of an object: one class B operation and the memory that an ingest holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object as listed: its name, the generation that was listed, and what it holds."""
-
-    name: str
-    generation: int
-    size_bytes: int
-    content_type: str | None
-    crc32c: str | None
-
-    @classmethod
-    def of(cls, blob: Blob) -> StoredObject:
-        """Read a listed blob."""
-        generation, size = int(blob.generation or 0), int(blob.size or 0)
-        return cls(blob.name, generation, size, blob.content_type, blob.crc32c)
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    # The Storage client is synchronous; its transport is thread-safe.
-    with storage_errors():
-        return await asyncio.to_thread(call)
-
-
-class EpisodeStore:
+class EpisodeStore(ObjectStore):
     """Reads and writes of the rlds codebase, in the words of the domain."""
 
     def __init__(self) -> None:
+        super().__init__(settings().continuon_rlds_bucket)
         self._documents = firestore_client()
 
     # --- Documents ------------------------------------------------------------------------------
@@ -147,81 +118,13 @@ class EpisodeStore:
         with firestore_errors():
             await batch.commit(**RPC)
 
-    # --- Objects --------------------------------------------------------------------------------
-
-    @property
-    def _bucket(self) -> Bucket:
-        return storage_client().bucket(settings().continuon_rlds_bucket)
-
-    async def stat(self, name: str) -> StoredObject | None:
-        """Return an object's present state, or None: one class B operation."""
-
-        def call() -> StoredObject | None:
-            blob = self._bucket.get_blob(name, **STORAGE)
-            return StoredObject.of(blob) if blob else None
-
-        return await _in_thread(call)
-
-    async def list(self, prefix: str) -> list[StoredObject]:
-        """Return the objects under ``prefix/``: one class A operation for each 1,000."""
-
-        def call() -> list[StoredObject]:
-            blobs = self._bucket.list_blobs(prefix=f"{prefix}/", **STORAGE)
-            return [StoredObject.of(blob) for blob in blobs]
-
-        return await _in_thread(call)
-
-    def stream(self, stored: StoredObject) -> Iterator[bytes]:
-        """Yield an object's bytes, exactly that generation. Blocks: call it from a thread.
-
-        Raises:
-            UnavailableError: The store failed; the read may be repeated.
-        """
-        blob = self._bucket.blob(stored.name, generation=stored.generation)
-        with (
-            storage_errors(),
-            blob.open("rb", chunk_size=_RANGE_BYTES, raw_download=True, **STORAGE) as reader,
-        ):
-            # The size is known: asking for more would cost one more operation to learn the end.
-            remaining = stored.size_bytes
-            while remaining > 0 and (chunk := reader.read(min(_READ_BYTES, remaining))):
-                remaining -= len(chunk)
-                yield chunk
-
-    async def copy(self, source: StoredObject, destination: str) -> None:
-        """Copy exactly that generation to ``destination``, unless it is there already.
-
-        A destination that exists was made by an earlier attempt at the same ingest: robots cannot
-        write there.
-        """
-
-        def call() -> None:
-            blob = self._bucket.blob(source.name)
-            target = self._bucket.blob(destination)
-            token: str | None = None
-            while True:
-                token, _, _ = target.rewrite(
-                    blob,
-                    token=token,
-                    if_generation_match=0,
-                    if_source_generation_match=source.generation,
-                    **STORAGE,
-                )
-                if token is None:
-                    return
-
-        try:
-            await _in_thread(call)
-        except exceptions.PreconditionFailed:
-            copied = await self.stat(destination)
-            if copied is None or copied.crc32c != source.crc32c:
-                raise
+    # --- Objects, besides those of the base ----------------------------------------------------
 
     async def put_report(self, name: str, report: bytes) -> None:
         """Store a report; one that is there already is the same ingest's and stays."""
 
         def call() -> None:
-            self._bucket.blob(name).upload_from_string(
+            self.bucket.blob(name).upload_from_string(
                 report,
                 content_type="application/json",
                 if_generation_match=0,
@@ -229,7 +132,7 @@ class EpisodeStore:
             )
 
         try:
-            await _in_thread(call)
+            await in_thread(call)
         except exceptions.PreconditionFailed:
             return
 
@@ -238,22 +141,14 @@ class EpisodeStore:
 
         def call() -> bytes | None:
             try:
-                body: bytes = self._bucket.blob(name).download_as_bytes(**STORAGE)
+                body: bytes = self.bucket.blob(name).download_as_bytes(**STORAGE)
             except exceptions.NotFound:
                 return None
             return body
 
-        return await _in_thread(call)
+        return await in_thread(call)
 
     async def delete_objects(self, objects: Sequence[StoredObject]) -> None:
         """Delete exactly the listed generations; one that is gone already is no error."""
-
-        def call() -> None:
-            for stored in objects:
-                blob = self._bucket.blob(stored.name, generation=stored.generation)
-                try:
-                    blob.delete(**STORAGE)
-                except exceptions.NotFound:
-                    continue
-
-        await _in_thread(call)
+        for stored in objects:
+            await self.delete(stored)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from google.cloud.storage import Blob, Bucket
 
-__all__ = ["ObjectStore", "StoredObject"]
+__all__ = ["ObjectStore", "StoredObject", "in_thread"]
 
 T = TypeVar("T")
 
@@ -42,8 +42,12 @@ class StoredObject:
         return cls(blob.name, generation, size, blob.content_type, blob.crc32c)
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    # The Storage client is synchronous; its transport is thread-safe.
+async def in_thread(call: Callable[[], T]) -> T:
+    """Run a call of the Storage client, which is synchronous; its transport is thread-safe.
+
+    Raises:
+        UnavailableError: The store failed.
+    """
     with storage_errors():
         return await asyncio.to_thread(call)
 
@@ -55,30 +59,31 @@ class ObjectStore:
         self._name = bucket
 
     @property
-    def _bucket(self) -> Bucket:
+    def bucket(self) -> Bucket:
+        """The bucket, by Google's own client."""
         return storage_client().bucket(self._name)
 
     async def stat(self, name: str) -> StoredObject | None:
         """Return an object's present state, or None: one class B operation."""
 
         def call() -> StoredObject | None:
-            blob = self._bucket.get_blob(name, **STORAGE)
+            blob = self.bucket.get_blob(name, **STORAGE)
             return StoredObject.of(blob) if blob else None
 
-        return await _in_thread(call)
+        return await in_thread(call)
 
     async def list(self, prefix: str) -> list[StoredObject]:
         """Return the objects under ``prefix/``: one class A operation for each 1,000."""
 
         def call() -> list[StoredObject]:
-            blobs = self._bucket.list_blobs(prefix=f"{prefix}/", **STORAGE)
+            blobs = self.bucket.list_blobs(prefix=f"{prefix}/", **STORAGE)
             return [StoredObject.of(blob) for blob in blobs]
 
-        return await _in_thread(call)
+        return await in_thread(call)
 
     def stream(self, stored: StoredObject) -> Iterator[bytes]:
         """Yield an object's bytes, exactly that generation. Blocks: call it from a thread."""
-        blob = self._bucket.blob(stored.name, generation=stored.generation)
+        blob = self.bucket.blob(stored.name, generation=stored.generation)
         with (
             storage_errors(),
             blob.open("rb", chunk_size=_RANGE_BYTES, raw_download=True, **STORAGE) as reader,
@@ -102,7 +107,7 @@ class ObjectStore:
                 digest.update(chunk)
             return digest.hexdigest()
 
-        return await _in_thread(call)
+        return await in_thread(call)
 
     async def copy(self, source: StoredObject, destination: str) -> StoredObject:
         """Copy exactly that generation to a name that holds nothing, and return the copy.
@@ -115,8 +120,8 @@ class ObjectStore:
         """
 
         def call() -> StoredObject:
-            blob = self._bucket.blob(source.name)
-            target = self._bucket.blob(destination)
+            blob = self.bucket.blob(source.name)
+            target = self.bucket.blob(destination)
             token: str | None = None
             while True:
                 token, _, _ = target.rewrite(
@@ -130,7 +135,7 @@ class ObjectStore:
                     return StoredObject.of(target)
 
         try:
-            return await _in_thread(call)
+            return await in_thread(call)
         except exceptions.PreconditionFailed:
             copied = await self.stat(destination)
             if copied is None or copied.crc32c != source.crc32c:
@@ -141,10 +146,10 @@ class ObjectStore:
         """Delete exactly that generation; one that is gone already is no error."""
 
         def call() -> None:
-            blob = self._bucket.blob(stored.name, generation=stored.generation)
+            blob = self.bucket.blob(stored.name, generation=stored.generation)
             try:
                 blob.delete(**STORAGE)
             except exceptions.NotFound:
                 return
 
-        await _in_thread(call)
+        await in_thread(call)
