@@ -14,9 +14,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+
+from conftest import REPOSITORY
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,6 +40,18 @@ _POD_SPEC = {
     *("automountServiceAccountToken", "enableServiceLinks", "securityContext", "containers"),
     *("volumes", "tolerations", "serviceAccountName"),
 }
+
+
+def documented_permissions() -> set[tuple[str, str]]:
+    """The verbs and resources of the Role in docs/executors.md: nothing else is allowed here."""
+    text = (REPOSITORY / "docs" / "executors.md").read_text(encoding="utf-8")
+    role = yaml.safe_load(text.split("```yaml\n", 1)[1].split("```", 1)[0])
+    return {
+        (verb, resource)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def now() -> str:
@@ -72,8 +87,9 @@ class Cluster:
         """Given instead of doing anything, each once."""
         self.lost_answers = 0
         """So many writes are done and answered with a broken connection."""
+        self.allowed = documented_permissions()
         self.forbidden: set[tuple[str, str]] = set()
-        """What our role may not do: (verb, resource)."""
+        """What our role may not do, although documented: (verb, resource)."""
         self._versions = itertools.count(1)
 
     # --- What controllers and nodes do ----------------------------------------------------------
@@ -207,7 +223,7 @@ class Cluster:
             return status(401, "Unauthorized", "Unauthorized")
         if self.answers:
             return self.answers.pop(0)
-        if (verb, resource) in self.forbidden:
+        if (verb, resource) in self.forbidden or (verb, resource) not in self.allowed:
             message = f'{resource} is forbidden: User "continuon" cannot {verb} resource'
             return status(403, "Forbidden", message)
         self.requests.append((verb, resource))
