@@ -21,8 +21,8 @@ __all__ = ["CommitGroup"]
 _LOG = logging.getLogger(__name__)
 _MIN_TURNS = 2
 _MAX_TURNS = 24
-"""Turns of the event loop that a group stays open. A request takes about ten from its arrival; a
-lone client should not wait for others, so a group stays open longer only after one of several."""
+"""Turns of the event loop that a group stays open: long enough for clients that were just answered
+to come again. A lone client should not wait for others, so it is long only after one of several."""
 
 _TURNS_LESS = 4
 """How much shorter the next one is open after a group of one."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from continuon_local.grpc_wire.call import STREAM_WINDOW, Call
 from continuon_local.grpc_wire.codes import CallError, Code
@@ -96,9 +96,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: say how much we take."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's, by construction
-        self._transport = transport
-        self._sender = Sender(transport, self.calls)
+        # A stream's; uvloop's has no common class with asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._sender = Sender(self._transport, self.calls)
         self._open_connections.add(self)
         ours = {
             Setting.MAX_CONCURRENT_STREAMS: _MAX_CALLS,

@@ -7,7 +7,7 @@ HTTP/1.1. Whoever speaks what comes takes the connection over, with the bytes re
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from continuon_local.grpc_wire.connection import Connection
 
@@ -31,9 +31,9 @@ class _Undecided(asyncio.Protocol):
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream's, by construction
-        self._transport = transport
-        self._port.undecided.add(transport)
+        # A stream's; uvloop's has no common class with asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._port.undecided.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the base's signature
         self._port.undecided.discard(self._transport)
