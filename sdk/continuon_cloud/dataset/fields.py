@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from continuon_cloud.dataset.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["numbers_at"]
 
@@ -28,10 +28,13 @@ def numbers_at(step: dict[str, Any], paths: Sequence[str], where: str) -> tuple[
         DatasetError: A path leads to nothing, to an empty list, or to something else than finite
             numbers.
     """
-    return tuple(number for path in paths for number in _at(step, path, where))
+    found: list[float] = []
+    for path in paths:
+        found += _at(step, path, where)
+    return tuple(found)
 
 
-def _at(step: dict[str, Any], path: str, where: str) -> Iterator[float]:
+def _at(step: dict[str, Any], path: str, where: str) -> list[float]:
     value: Any = step
     for name in path.split("."):
         if not isinstance(value, dict) or name not in value:
@@ -43,8 +46,11 @@ def _at(step: dict[str, Any], path: str, where: str) -> Iterator[float]:
             code="dataset.field_empty",
             hint="This robot records no such state; name other fields.",
         )
-    for item in value if isinstance(value, list) else [value]:
-        yield _number(item, path, where)
+    items = value if isinstance(value, list) else [value]
+    # What nearly every list is; a number out of range, or none at all, is named below.
+    if all(type(item) is float and -_STEP_LIMIT <= item <= _STEP_LIMIT for item in items):
+        return items
+    return [_number(item, path, where) for item in items]
 
 
 def _number(item: Any, path: str, where: str) -> float:
