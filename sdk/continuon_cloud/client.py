@@ -30,6 +30,7 @@ from continuon_cloud.model_client import ModelClient
 from continuon_cloud.rollout_client import RolloutClient
 from continuon_cloud.training.client import TrainingClient
 from continuon_cloud.transport import RobotProver, Transport, new_http, user_prover
+from continuon_cloud.webhooks import WebhookClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +56,7 @@ class ContinuonClient:
     Attributes:
         models: The calls about models, their versions and aliases.
         training: The calls about training jobs.
+        webhooks: The calls about callbacks of training jobs.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ContinuonClient:
         self.models = ModelClient(self._transport)
         self.rollouts = RolloutClient(self._transport)
         self.training = TrainingClient(self._transport)
+        self.webhooks = WebhookClient(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,18 +1,67 @@
-"""Receiving the callbacks of training jobs."""
+"""Callbacks of training jobs: their secret, what became of them, and receiving them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
 
 from continuon import limits
 from continuon.auth import webhooks
 from continuon.auth.webhooks import WebhookError
+from continuon.contracts.webhooks import WebhookDeliveryList, WebhookSecret, WebhookSecretState
+from continuon_cloud.errors import UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["WebhookError", "verify_webhook"]
+    from continuon_cloud.transport import Transport
+
+__all__ = ["WebhookClient", "WebhookError", "verify_webhook"]
+
+_SECRET = "/api/v1/training/webhook-secret"  # noqa: S105 - a path
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class WebhookClient:
+    """The signed-in person's callbacks; `ContinuonClient.webhooks` is one.
+
+    Every method raises :class:`~continuon_cloud.errors.ApiProblem` when the service refuses and
+    :class:`~continuon_cloud.errors.UnreachableError` when there is no answer.
+
+    Args:
+        transport: Of the client.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def new_secret(self) -> WebhookSecret:
+        """Make a secret; the one before it signs for a day more. It is shown this once."""
+        return _read(WebhookSecret, await self._transport.call("PUT", _SECRET))
+
+    async def secrets(self) -> WebhookSecretState:
+        """Return which secrets sign, without the secrets."""
+        return _read(WebhookSecretState, await self._transport.call("GET", _SECRET))
+
+    async def deliveries(self, job_id: str) -> WebhookDeliveryList:
+        """Return a job's callbacks with every attempt."""
+        job = quote(job_id, safe="").replace(".", "%2E")
+        path = f"/api/v1/training/jobs/{job}/deliveries"
+        return _read(WebhookDeliveryList, await self._transport.call("GET", path))
+
+
+def _read(model: type[_Model], answer: Any) -> _Model:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        raise UnreachableError(
+            "the answer has not the promised form",
+            code="api.malformed",
+            hint="Is --url right, and is this client recent enough?",
+        ) from error
 
 
 def verify_webhook(
@@ -31,7 +80,7 @@ def verify_webhook(
     Args:
         headers: Of the request; case does not matter.
         body: Of the request, byte for byte.
-        secret: What ``PUT /api/v1/training/webhook-secret`` showed.
+        secret: What ``continuon webhooks new-secret`` showed.
         now: The receiver's clock; this machine's when left out.
         tolerance_s: How far the callback's timestamp may be from it, either way.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
+import secrets
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,16 +15,16 @@ import pytest
 
 from conftest import run_local_cloud
 from continuon_cloud import WebhookError, verify_webhook
+from continuon_cloud.cli import run
 from function_processes import function_process
 from model_registry import TrainedJob
-from product import Product, copied_project, problem, wait_for
+from product import Account, Product, copied_project, problem, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from conftest import LocalCloudProcess
-    from product import Account
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -291,6 +293,39 @@ def test_deliveries_are_their_owners_alone(
     path = f"{_TRAINING}/jobs/{job.job_id}/deliveries"
     problem(stranger.call("GET", path), 404, "job.not_found")
     assert stranger.call("GET", f"{_TRAINING}/webhook-secret").json() == {"keys": []}
+
+
+def test_the_command_shows_a_secret_once_and_what_became_of_a_callback(
+    product: Product,
+    receiver: Receiver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CONTINUON_URL", product.cloud.url)
+    monkeypatch.setenv("CONTINUON_HOME", str(tmp_path))
+    host = product.cloud.env["FIREBASE_AUTH_EMULATOR_HOST"]
+    monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", host)
+    monkeypatch.setattr("sys.stdin", io.StringIO("correct horse\n"))
+    email = f"hooks-{secrets.token_hex(4)}@example.com"
+
+    def shown(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run([*arguments]) == 0
+        return capsys.readouterr().out
+
+    login = ("login", "--email", email, "--create", "--password-stdin", "--json")
+    uid = json.loads(shown(*login))["uid"]
+    assert "continuon webhooks new-secret" in shown("webhooks", "secrets")
+    secret = shown("webhooks", "new-secret").splitlines()[0]
+    assert secret not in shown("webhooks", "secrets")
+    receiver.status = 500
+    job = finished(product, Account(product, uid, ""), receiver.url)
+    job.announce()
+    wait_for(lambda: "HTTP 500" in shown("webhooks", "deliveries", job.job_id) or None)
+    headers, body = receiver.of(job)[0]
+    assert verify_webhook(headers, body, secret)
+    assert "next attempt" in shown("webhooks", "deliveries", job.job_id)
 
 
 # --- A worker that dies ---------------------------------------------------------------------------

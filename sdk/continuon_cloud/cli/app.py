@@ -18,6 +18,7 @@ from continuon_cloud.cli import (
     queues,
     robots,
     train,
+    webhooks,
     worker,
 )
 from continuon_cloud.cli.exits import ExitCode
@@ -68,6 +69,7 @@ app.add_typer(episodes.app, name="episode")
 app.add_typer(queues.app, name="queue")
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(ota.app, name="ota")
 accounts.register(app)
 worker.register(app)
@@ -79,6 +81,7 @@ _GROUPS = (
     train.app,
     models.app,
     model_aliases.app,
+    webhooks.app,
     ota.app,
     ota_rollout.app,
 )

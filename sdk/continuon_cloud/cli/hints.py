@@ -47,6 +47,8 @@ _HINTS: Final = {problem.code: problem.remedy for problem in _SHARED} | {
     "robot.not_found": "`continuon robot list` shows yours.",
     "service.unavailable": "Try again in a moment. Queued uploads are kept.",
     "slow_loop.not_found": "Set it up: continuon train slow-loop MODEL --on --backend BACKEND",
+    "webhook.secret_missing": "Make one: continuon webhooks new-secret",
+    "webhook.url_refused": "Use a public https address with a name that resolves.",
     "signature.invalid": "Is this the key that was claimed? Revoke the robot and claim it again.",
 }
 

@@ -246,7 +246,7 @@ class JobOutput(Contract):
     """What came out of a job.
 
     Attributes:
-        model_ref: `{model_id}/{version}`, once the result is registered.
+        model_ref: `models/{model_id}/versions/{version}`, once the result is registered.
         registration: What became of the registration, when it is not simply done.
     """
 
