@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ from continuon_ota.records import BundleRecord, DeploymentRecord, Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BUNDLE_ID", "check", "clear", "fill", "status"]
+__all__ = ["BUNDLE_ID", "check", "clear", "fail_one_when_counted", "fill", "status"]
 
 MODEL = "bench"
 BUNDLE_ID = "bench-1.0.0"
 _BATCH = 400
+_COUNTED_TIMEOUT_S = 30.0
 
 
 @contextmanager
@@ -77,6 +79,22 @@ def _write_fleet(client: Any, size: int, now: datetime) -> None:
             robot = {"robot_id": robot_id, "model": MODEL, "status": "claimed"}
             batch.set(client.collection("robots").document(robot_id), robot)
         batch.commit()
+
+
+def fail_one_when_counted(cloud: dict[str, Any]) -> None:
+    """Wait until the event of the bundle's write was handled; then let one robot fail.
+
+    So that the next step has a count to write, and is the only one that has.
+    """
+    deadline = time.monotonic() + _COUNTED_TIMEOUT_S
+    with _client(cloud) as client:
+        bundle = client.collection("ota_bundles").document(BUNDLE_ID)
+        while bundle.get().to_dict()["rollout"]["counted_at"] is None:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the rollout was not counted in time")
+            time.sleep(0.1)
+        first = bundle.collection("deployments").document("bench-0")
+        first.update({"outcome": Outcome.FAILED.value})
 
 
 def clear(cloud: dict[str, Any]) -> None:

@@ -72,7 +72,9 @@ def _simulated(fleets: Sequence[int], seeds: int) -> dict[str, Any]:
         figures[f"{name}: share that was offered it, median %"] = median(shares)
         figures[f"{name}: share that was offered it, 95th percentile %"] = round(_p95(shares), 4)
         figures[f"{name}: robots that were offered it, median"] = median(took)
-        figures[f"{name}: robots on which it failed by then, median"] = median([o.failed for o in done])
+        figures[f"{name}: robots on which it failed by then, median"] = median(
+            [o.failed for o in done]
+        )
         figures[f"{name}: minutes from the start to the halt, median"] = round(
             statistics.median(one.ended_s for one in halted) / 60, 1
         )
@@ -101,6 +103,7 @@ def _steps(cloud: dict[str, Any], tick_url: str, sizes: Sequence[int]) -> dict[s
     hub = cloud["urls"]["hub"]
     for size in sizes:
         ota_documents.fill(cloud, size)
+        ota_documents.fail_one_when_counted(cloud)
         httpx.post(f"{hub}/meter/reset", timeout=10).raise_for_status()
         httpx.post(tick_url, timeout=60).raise_for_status()
         # The local cloud's own functions are attributed to their names; this one is nobody's.

@@ -53,9 +53,10 @@ class _Strict(Contract):
 
 
 def _seconds(value: object) -> object:
-    if not isinstance(value, str):
+    if not isinstance(value, str | bool):
         return value
-    found = _DURATION.fullmatch(value)
+    # YAML reads a bare yes as true, which would be one second.
+    found = _DURATION.fullmatch(str(value))
     if found is None:
         raise ValueError("a duration is a number of seconds, or a text such as 90s, 30m, 2h, 1d")
     return int(found[1]) * _UNITS[found[2]]
