@@ -168,7 +168,7 @@ def main() -> int:
     data = f"model of {job['episodes_digest']}".encode()
     granted = announce("model", "model.npz", data, steps)
     put(granted["upload"], data)
-    done = {"artifact_ref": granted["ref"], "metrics": {"loss": 1 / steps}}
+    done = {"artifact_ref": granted["ref"], "metrics": {"loss": 1 / max(steps, 1)}}
     reporter.send(state="completed", **done)
     if reporter.applied and "ledger" in plan:
         # One write of one line to a file opened for appending: lines of others stay whole.
