@@ -74,7 +74,7 @@ def run(order: dict[str, Any], registry: modal.Dict, call_id: str) -> dict[str, 
     except BaseException:
         _stop(process, order["grace_s"])  # Modal cancels the call, or takes the machine away
         raise
-    return {"exit_code": code, "message": f"The trainer ended with status {code}."}
+    return {"exit_code": code, "message": None}
 
 
 def _stop(process: subprocess.Popen[bytes], grace_s: float) -> int:

@@ -54,7 +54,7 @@ SERVICE: Final = "The subprocess back end"
 LOG_CHUNK_BYTES: Final = 256 * 1024
 """One chunk of output: a fraction of what an HTTP answer of a function may hold (32 MB)."""
 
-_SUBMITTER_S: Final = 5.0
+_SUBMITTER_S: Final = 20.0
 """How long another submitter of the same name may hold its lock before it counts as stuck."""
 
 _RETRY_S: Final = 0.02
@@ -189,7 +189,7 @@ def _ended(record: dict[str, Any]) -> WorkStatus:
     if reason == "exited" and code == 0:
         return WorkStatus(state=WorkState.SUCCEEDED, exit_code=0)
     messages = {
-        "exited": _exit_message(code),
+        "exited": _exit_message(code or 0),
         "timeout": "It ran into its time limit.",
         "cancelled": "It was cancelled.",
         "terminated": "Its supervisor was told to end; the machine may have gone down.",
@@ -203,9 +203,10 @@ def _ended(record: dict[str, Any]) -> WorkStatus:
     )
 
 
-def _exit_message(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"The trainer ended with status {code}."
+def _exit_message(code: int) -> str | None:
+    """Say what the exit status alone does not."""
+    if code >= 0:
+        return None
     with suppress(ValueError):
-        return f"The trainer was ended by {signal.Signals(-code).name}."
-    return f"The trainer was ended by signal {-code}."
+        return f"It was ended by {signal.Signals(-code).name}."
+    return f"It was ended by signal {-code}."
