@@ -175,7 +175,7 @@ def _run_agent(
     if done is not None:
         document = {"outcome": done.outcome, "detail": done.detail, "version": done.version}
         state.show(document, lambda out: _print_round(out, done))
-        if done.outcome in {"failed", "unreachable"}:
+        if done.outcome in {"failed", "refused", "unreachable"}:
             raise typer.Exit(_FAILED_CODE)
 
 

@@ -56,6 +56,8 @@ _NETWORK: Final = frozenset({"trust.slow", "trust.unreachable"})
 _PATIENCE: Final = frozenset({401, 403, 408, 425, 429})
 """Refusals of a report that may end: of a clock, of a revoked key, of too many calls."""
 
+_SERVER_ERROR: Final = 500
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -87,8 +89,8 @@ class Round:
     """What one round did.
 
     Attributes:
-        outcome: ``installed``, ``up_to_date``, ``failed``, ``unreachable``, or the service's
-            reason for a no.
+        outcome: ``installed``, ``up_to_date``, ``failed``, ``refused`` (the check itself),
+            ``unreachable``, or the service's reason for a no.
         detail: A sentence.
         version: Of the bundle that runs now, or None.
         wait_s: Until the next round, before jitter.
@@ -201,8 +203,7 @@ class UpdateAgent:
             _LOG.warning("the disk is in the way: %s", error)
             found = self._retry("failed", f"the disk is in the way: {error}")
         except (UnreachableError, ApiProblem) as error:
-            retry = error.retry_after_s if isinstance(error, ApiProblem) else None
-            found = self._retry("unreachable", str(error), retry)
+            found = self._unanswered(error)
         except ClientError as error:
             found = self._retry("failed", f"{error.code}: {error}")
         return found
@@ -218,6 +219,12 @@ class UpdateAgent:
         done = await self._install(answer.bundle)
         await self._send_reports()
         return done
+
+    def _unanswered(self, error: UnreachableError | ApiProblem) -> Round:
+        refused = isinstance(error, ApiProblem) and error.status < _SERVER_ERROR
+        retry_after_s = error.retry_after_s if isinstance(error, ApiProblem) else None
+        outcome = "refused" if refused else "unreachable"
+        return self._retry(outcome, f"{error.code}: {error}", retry_after_s)
 
     def _nothing(self, answer: CheckResponse) -> Round:
         self._failures = 0
@@ -330,7 +337,7 @@ class UpdateAgent:
             except UnreachableError:
                 return
             except ApiProblem as error:
-                if error.status >= 500 or error.status in _PATIENCE:  # noqa: PLR2004 - 5xx
+                if error.status >= _SERVER_ERROR or error.status in _PATIENCE:
                     return
                 _LOG.warning("a report of %s is refused: %s", body["bundle_id"], error)
             else:

@@ -179,6 +179,19 @@ class KeyFolder:
         self._ready(model)
         return name
 
+    def require(self, model: str) -> None:
+        """Check that a robot model has a role.
+
+        Raises:
+            UpdateError: It has none.
+        """
+        if model not in self._delegations():
+            raise UpdateError(
+                f"nobody signs for {model} yet",
+                code="trust.not_delegated",
+                hint=f"Make a key: continuon ota keys delegate {model}",
+            )
+
     def adopt(self, role: str, data: bytes) -> None:
         """Keep a file that was signed elsewhere and is current in the cloud."""
         replace_private(self._metadata / file_name(role, read_targets(data).signed.version), data)

@@ -60,6 +60,7 @@ __all__ = [
 CARD_FILE: Final = "README.md"
 _PINNED: Final = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 _CONFLICT: Final = 409
+_PROVEN: Final = frozenset({RolloutStatus.PRODUCTION, RolloutStatus.SUPERSEDED})
 _ATTEMPTS: Final = 3
 """Publications of others, for the same robot model at the same time, that one gives way to."""
 
@@ -194,8 +195,8 @@ async def publish_bundle(
         folder: Of the keys; what this publisher has verified of the cloud is kept in it.
         archive: The file.
         built: Its manifest, length and hash.
-        fallback: Versions that robots may go back to from this one. None chooses what is in
-            production now, or the next lower version that is published.
+        fallback: Versions that robots may go back to from this one. None chooses the highest
+            lower one that reached production and was not taken back.
 
     Returns:
         The versions that robots may go back to.
@@ -205,6 +206,8 @@ async def publish_bundle(
         UpdateError: The cloud's metadata is not what the keys say.
     """
     manifest, size = built
+    # Before anything is sent: a bundle that nobody can sign for helps nobody.
+    await _current_role(client, keys, folder, manifest.robot_model)
     request = CreateBundleRequest(
         manifest=manifest, archive=Archive(size_bytes=size.size_bytes, sha256=size.sha256)
     )
@@ -218,7 +221,7 @@ async def publish_bundle(
             }
         )
         await store_file(client.http, upload, archive)
-    in_production = await _in_production(client, manifest.robot_model)
+    proven = await _proven(client, manifest.robot_model)
     signed: list[tuple[str, ...]] = []
 
     def listed(role: bytes, now: datetime) -> bytes | None:
@@ -227,7 +230,7 @@ async def publish_bundle(
         if path in known and known[path].hashes == {"sha256": size.sha256}:
             signed.append(claims_of(known[path]).fallback)
             return None
-        back = fallback if fallback is not None else _way_back(manifest, known, in_production)
+        back = fallback if fallback is not None else _way_back(manifest, known, proven)
         target = new_target(
             manifest.robot_model,
             manifest.version,
@@ -243,22 +246,21 @@ async def publish_bundle(
     return signed[-1]
 
 
-async def _in_production(client: ContinuonClient, robot_model: str) -> list[str]:
-    """Return the versions that the cloud says are in production; only a suggestion."""
+async def _proven(client: ContinuonClient, robot_model: str) -> list[str]:
+    """Return the versions that the cloud says reached production and stayed; a suggestion."""
     return [
         bundle.version
         async for bundle in client.rollouts.bundles(robot_model=robot_model)
-        if bundle.rollout.status is RolloutStatus.PRODUCTION
+        if bundle.rollout.status in _PROVEN
     ]
 
 
 def _way_back(
-    manifest: BundleManifest, known: Mapping[str, TargetFile], in_production: list[str]
+    manifest: BundleManifest, known: Mapping[str, TargetFile], proven: list[str]
 ) -> list[str]:
     versions = [claims_of(target).version for target in known.values()]
-    lower = [one for one in versions if is_lower(one, manifest.version)]
-    chosen = [one for one in lower if one in in_production] or lower
-    return [max(chosen, key=parse_version)] if chosen else []
+    lower = [one for one in versions if is_lower(one, manifest.version) and one in proven]
+    return [max(lower, key=parse_version)] if lower else []
 
 
 async def withdraw_bundle(
@@ -312,6 +314,7 @@ async def _current_role(
 
     A publisher who signed whatever the cloud says is current would sign a thief's list.
     """
+    keys.require(robot_model)
     own = private_folder(folder / "client")
     replace_private(own / "root.json", keys.read(file_name("root", 1)))
     clock = TrustedClock()
@@ -324,7 +327,13 @@ async def _current_role(
             robot_model=robot_model,
         )
         fetcher = CappedFetcher(client.http, asyncio.get_running_loop(), clock)
-        await verifier.catalogue(fetcher)
+        catalogue = await verifier.catalogue(fetcher)
+    if not catalogue.has_role:
+        raise UpdateError(
+            f"the cloud does not know who signs for {robot_model}",
+            code="trust.not_delegated",
+            hint="Tell it: continuon ota keys upload",
+        )
     current = (own / "metadata" / f"{robot_model}.json").read_bytes()
     keys.adopt(robot_model, current)
     return current

@@ -214,6 +214,11 @@ class Catalogue:
         self._robot_model = robot_model
         self._role = role
 
+    @property
+    def has_role(self) -> bool:
+        """Somebody is named who signs for this model, and has."""
+        return self._role is not None
+
     def lists(self, version: str) -> bool:
         """Tell whether a version is published and not withdrawn."""
         return self._role is not None and target_path(self._robot_model, version) in (
