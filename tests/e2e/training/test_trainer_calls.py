@@ -146,25 +146,31 @@ def test_a_day_after_the_end_the_token_is_nobodys(work: Work) -> None:
         problem(work.call(method, path, body), 401, "job.token_invalid")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), TRAINER_ROUTES)
-def test_a_forged_or_foreign_token_reads_and_changes_nothing(
-    work: Work, method: str, path: str, body: Any
-) -> None:
+def test_a_forged_or_foreign_token_reads_and_changes_nothing(work: Work) -> None:
     stage = work.stage
     other = Work(stage.of_new_account())
     before = stage.job(work.job)
+    for method, path, body in TRAINER_ROUTES:
+        _refuse_forgeries(work, other, (method, path, body))
+    assert stage.job(work.job) == before
+    assert stage.below(work.job, "metrics") == stage.below(work.job, "logs") == []
+
+
+def _refuse_forgeries(work: Work, other: Work, route: tuple[str, str, Any]) -> None:
+    method, path, body = route
+    stage = work.stage
     refused = [
         secrets.token_urlsafe(32),
         other.token,
         work.token[:-1],
         work.token + "A",
-        before["token_hashes"][0],
+        hashlib.sha256(work.token.encode()).hexdigest(),
         stage.owner.token,
         "x" * 10_000,
         "ä",
     ]
     for token in refused:
-        headers = {"authorization": b"Bearer " + token.encode()}
+        headers = {b"authorization": b"Bearer " + token.encode()}
         response = stage.product.http.request(
             method, f"/api/v1/training/jobs/{work.job}{path}", json=body, headers=headers
         )
@@ -173,8 +179,6 @@ def test_a_forged_or_foreign_token_reads_and_changes_nothing(
     problem(bare, 401, "auth.credentials_missing")
     missing = stage.trainer(work.token, method, f"/jobs/job_{'z' * 20}{path}", body)
     problem(missing, 401, "job.token_invalid")
-    assert stage.job(work.job) == before
-    assert stage.below(work.job, "metrics") == stage.below(work.job, "logs") == []
 
 
 def test_a_token_is_stored_as_a_hash_only(work: Work) -> None:

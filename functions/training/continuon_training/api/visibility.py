@@ -13,6 +13,7 @@ from continuon.auth.problems import CREDENTIALS_MISSING
 from continuon.contracts.training import JOB_ID
 from continuon.errors import ProblemError
 from continuon.platform.identity import Now
+from continuon.platform.rates import admit
 from continuon_training import tokens
 from continuon_training.errors import JOB_NOT_FOUND, JOB_SUPERSEDED, JOB_TOKEN_INVALID
 from continuon_training.records import JobRecord
@@ -72,6 +73,7 @@ async def _trainer(request: Request, job_id: IdOfJob, now: Now) -> TrainerCall:
     # One answer for "no such job", "another job's token" and "over long ago".
     if record is None or not _is_known(record, token, now):
         raise ProblemError(JOB_TOKEN_INVALID)
+    admit(f"job:{job_id}", now)
     return TrainerCall(record, token, snapshot)
 
 
