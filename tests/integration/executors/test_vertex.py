@@ -25,11 +25,12 @@ from continuon_training.executors.base import (
     WorkState,
 )
 from continuon_training.executors.settings import executor_settings
-from integration.executors.vertex_server import Vertex
-from integration.executors.works import python_work
+from integration.executors.loopback import served
+from integration.executors.vertex_server import CloudLogging, Vertex
+from integration.executors.works import output, python_work
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from continuon_training.executors.vertex import VertexExecutor
 
@@ -286,12 +287,65 @@ async def test_cancelling_may_be_repeated_and_uses_up_the_name(
     assert not (await back_end.submit(work)).created
 
 
-async def test_the_output_is_said_to_be_in_cloud_logging(back_end: VertexExecutor) -> None:
+# --- What it wrote ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudLogging]:
+    """To be named before ``back_end``, which reads where it is."""
+    cloud_logging = CloudLogging()
+    with served(cloud_logging.app()) as url:
+        address = url.removeprefix("http://")
+        monkeypatch.setenv("CONTINUON_VERTEX_LOGGING_EMULATOR_HOST", address)
+        yield cloud_logging
+
+
+async def test_output_is_read_from_cloud_logging_by_its_times(
+    logging: CloudLogging, back_end: VertexExecutor, service: Vertex
+) -> None:
+    work = python_work("")
+    assert (await back_end.logs(work.name)).complete
+    await back_end.submit(work)
+    job_id = service.named(work.name)[0].name.rpartition("/")[2]
+    logging.entries = [
+        (job_id, "2026-11-20T10:00:00.000000001Z", "step 1"),
+        ("99", "2026-11-20T10:00:00.000000002Z", "another job"),
+        (job_id, "2026-11-20T10:00:00.000000003Z", "step 2\n"),
+    ]
+    first = await back_end.logs(work.name)
+    assert (first.text, first.complete) == ("step 1\nstep 2\n", False)
+    logging.entries.append((job_id, "2026-11-20T10:00:01Z", "step 3"))
+    service.become(work.name, JobState.JOB_STATE_SUCCEEDED)
+    second = await back_end.logs(work.name, first.next_offset)
+    assert (second.text, second.complete) == ("step 3\n", False)
+    last = await back_end.logs(work.name, second.next_offset)
+    assert (last.text, last.complete) == ("", True)
+
+
+async def test_no_line_is_lost_where_a_page_ends_within_a_moment(
+    logging: CloudLogging, back_end: VertexExecutor, service: Vertex
+) -> None:
     work = python_work("")
     await back_end.submit(work)
+    job_id = service.named(work.name)[0].name.rpartition("/")[2]
+    moments = [f"2026-11-20T10:00:00.{number // 3:09}Z" for number in range(2500)]
+    logging.entries = [(job_id, moment, str(number)) for number, moment in enumerate(moments)]
+    service.become(work.name, JobState.JOB_STATE_SUCCEEDED)
+    assert (await output(back_end, work.name)).split() == [str(number) for number in range(2500)]
+
+
+async def test_without_the_permission_to_read_the_output_its_place_is_said(
+    logging: CloudLogging, back_end: VertexExecutor
+) -> None:
+    work = python_work("")
+    await back_end.submit(work)
+    logging.status = 403
     chunk = await back_end.logs(work.name)
-    assert "ml_job" in chunk.text
+    assert 'Cloud Logging, project demo-lab: resource.type="ml_job"' in chunk.text
     assert (await back_end.logs(work.name, chunk.next_offset)).text == ""
+    logging.status = 503
+    with pytest.raises(ExecutorUnavailableError):
+        await back_end.logs(work.name)
 
 
 def test_an_emulator_is_for_demo_projects_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,24 @@ from google.cloud.aiplatform_v1 import (
     ListCustomJobsResponse,
 )
 from google.protobuf.empty_pb2 import Empty
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
 
 SERVICE = "google.cloud.aiplatform.v1.JobService"
 PARENT = "projects/demo-lab/locations/europe-west4"
 
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _FILTER = re.compile(r'display_name="([^"]*)"')
+_LOG_FILTER = re.compile(
+    r'resource\.type="ml_job" resource\.labels\.job_id="(?P<job>\d+)"'
+    r'( timestamp>"(?P<after>[^"]+)")?'
+)
 _PAGE = 2
 """A page of a list: small, so that clients have to follow pages."""
 
@@ -161,3 +170,36 @@ def _problems(request: CreateCustomJobRequest) -> list[str]:
         "timeout": spec.scheduling.timeout.total_seconds() > 0,
     }
     return [problem for problem, fine in checks.items() if not fine]
+
+
+class CloudLogging:
+    """The method ``entries.list`` over HTTP, as far as filters like ours go."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str, str]] = []
+        """Job id, time and text."""
+        self.status = 200
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/v2/entries:list", self._list, methods=["POST"])])
+
+    async def _list(self, request: Request) -> JSONResponse:
+        if self.status != 200:
+            return JSONResponse({"error": {"code": self.status}}, self.status)
+        body = await request.json()
+        assert body["resourceNames"] == ["projects/demo-lab"]
+        assert body["orderBy"] == "timestamp asc"
+        found = _LOG_FILTER.fullmatch(body["filter"])
+        assert found is not None
+        after = _padded(found["after"] or "")
+        shown = [
+            {"timestamp": moment, "jsonPayload": {"message": text}, "insertId": str(number)}
+            for number, (job, moment, text) in enumerate(self.entries)
+            if job == found["job"] and _padded(moment) > after
+        ]
+        return JSONResponse({"entries": shown[: body["pageSize"]]} if shown else {})
+
+
+def _padded(moment: str) -> str:
+    """RFC 3339 with nine digits, so that strings compare as moments do."""
+    return moment.removesuffix("Z").ljust(20, ".").ljust(29, "0")

@@ -47,6 +47,7 @@ class ExecutorSettings(PlatformSettings):
         continuon_vertex_service_account: What trainers run as; give it no role.
         continuon_vertex_spot: Whether to use Spot machines.
         continuon_vertex_emulator_host: Set by tests only; a server without credentials.
+        continuon_vertex_logging_emulator_host: The same, for the output.
         continuon_modal_app: Under which name modal_app.py was deployed.
         modal_token_id: As Modal's own tools read it. ``MODAL_SERVER_URL``, too, is honoured.
         modal_token_secret: Its secret.
@@ -76,6 +77,7 @@ class ExecutorSettings(PlatformSettings):
     continuon_vertex_service_account: str | None = None
     continuon_vertex_spot: bool = False
     continuon_vertex_emulator_host: str | None = None
+    continuon_vertex_logging_emulator_host: str | None = None
 
     continuon_modal_app: str = "continuon-training"
     modal_token_id: str | None = None
@@ -84,9 +86,8 @@ class ExecutorSettings(PlatformSettings):
 
     @model_validator(mode="after")
     def _servers_without_credentials_only_in_demo_projects(self) -> Self:
-        if self.continuon_vertex_emulator_host and not self.google_cloud_project.startswith(
-            "demo-"
-        ):
+        hosts = self.continuon_vertex_emulator_host or self.continuon_vertex_logging_emulator_host
+        if hosts and not self.google_cloud_project.startswith("demo-"):
             raise ValueError("emulator settings are accepted in projects named demo-* only")
         return self
 
