@@ -119,8 +119,8 @@ WEBHOOK_MAX_SECRETS: Final = 3
 WEBHOOK_KEPT_S: Final = 30 * 24 * 3600
 """How long what became of a callback can be looked up."""
 
-WEBHOOK_DUE_PER_TICK: Final = 30
-"""Callbacks repeated in one minute by one worker: ten at a time, ten seconds each at most."""
+WEBHOOK_DUE_AT_ONCE: Final = 20
+"""Callbacks repeated in one round of the schedule: ten at a time, ten seconds each at most."""
 
 # --- Episodes (see the validator) ---------------------------------------------------------------
 

@@ -90,6 +90,21 @@ def test_a_message_that_comes_again_and_again_makes_one_version(
     assert {one["status"] for one in found.values()} == {"ready"}
 
 
+def test_a_lineage_of_ten_thousand_episodes_is_kept_and_found(
+    product: Product, owner: Account
+) -> None:
+    episodes = [f"ep_{1704384000000 + number}_{number:08x}" for number in range(10_000)]
+    job = TrainedJob(product, owner.uid)
+    job.finish(config={"episode_ids": episodes})
+    registered(job)
+    model_ref = job.output()["model_ref"]
+    found = owner.call("GET", f"/api/v1/{model_ref}").json()
+    assert found["lineage"]["episode_ids"] == episodes
+    query = {"episode_id": episodes[-1]}
+    used = owner.call("GET", "/api/v1/models/versions", params=query).json()["versions"]
+    assert [(one["model_ref"], one["episode_count"]) for one in used] == [(model_ref, 10_000)]
+
+
 @pytest.mark.parametrize(
     ("case", "code"),
     [

@@ -42,7 +42,7 @@ from continuon.platform.identity import CurrentUser, Now
 from continuon.platform.storage import url_signer
 from continuon_models import service
 from continuon_models.aliases import AliasStore
-from continuon_models.completion import check_artifact
+from continuon_models.completion import check_artifact, serve
 from continuon_models.errors import (
     ALIAS_NOT_FOUND,
     MODEL_NOT_FOUND,
@@ -304,7 +304,7 @@ async def complete_version(
         return record.public()
     service.check_uploadable(record)
     stored = await check_artifact(store.objects, record)
-    return (await store.make_ready(record, stored, now)).public()
+    return (await serve(store, record, stored, now)).public()
 
 
 # --- Aliases ------------------------------------------------------------------------------------

@@ -11,10 +11,13 @@ from continuon_models import service
 from continuon_models.errors import UPLOAD_INCOMPLETE
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from continuon.platform.objects import ObjectStore, StoredObject
     from continuon_models.records import VersionRecord
+    from continuon_models.store import ModelStore
 
-__all__ = ["check_artifact"]
+__all__ = ["check_artifact", "serve"]
 
 
 async def check_artifact(objects: ObjectStore, record: VersionRecord) -> StoredObject:
@@ -40,3 +43,18 @@ async def check_artifact(objects: ObjectStore, record: VersionRecord) -> StoredO
         await objects.delete(stored)
         raise
     return stored
+
+
+async def serve(
+    store: ModelStore, record: VersionRecord, stored: StoredObject, now: datetime
+) -> VersionRecord:
+    """Let a version be served with the artifact that was checked.
+
+    Raises:
+        ProblemError: ``model.version_deleted``: it was deleted meanwhile, and so is the object.
+    """
+    try:
+        return await store.make_ready(record, stored, now)
+    except ProblemError:
+        await store.objects.delete(stored)
+        raise

@@ -24,6 +24,7 @@ from continuon.contracts.training import JobStatus
 from continuon.errors import ProblemError
 from continuon.platform.faults import crash_point
 from continuon_models import service
+from continuon_models.completion import serve
 from continuon_models.errors import ARTIFACT_MISSING, ARTIFACT_UNSUITABLE, VERSION_DELETED
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ async def _register(store: ModelStore, job: JobRecord, now: datetime) -> Version
         raise ProblemError(VERSION_DELETED)
     copied = await _copied(store, source, record)
     crash_point("register.copied")
-    return await store.make_ready(record, copied, now)
+    return await serve(store, record, copied, now)
 
 
 async def _model(store: ModelStore, job: JobRecord, now: datetime) -> ModelRecord:

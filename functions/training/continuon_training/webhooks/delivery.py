@@ -12,6 +12,8 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +49,10 @@ _REGISTRATION_PATIENCE: Final = timedelta(minutes=5)
 """How long a callback is put off until its result is registered; then it is sent without."""
 
 _POLL_S: Final = 0.5
+_BROKEN: Final = "broken"
+_TICK_S: Final = 35.0
+"""How long one run of the schedule begins new rounds: the last one takes up to twice an attempt's
+ten seconds, and the function is stopped after 60."""
 
 
 async def finished_message(data: bytes, now: datetime) -> None:
@@ -80,7 +86,7 @@ async def _job_finished(job_id: str, now: datetime) -> None:
 
 
 async def deliver_due(now: datetime) -> dict[str, int]:
-    """Try every delivery that is due, the longest due first; return how many of each end."""
+    """Try what is due, the longest due first, for most of a minute; return how many of each end."""
     store, jobs, sender = WebhookStore(), JobStore(), Sender()
     slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -89,13 +95,22 @@ async def deliver_due(now: datetime) -> dict[str, int]:
             job = await jobs.find(held.record.job_id)
             return await _attempt(store, sender, held, job, datetime.now(UTC))
 
-    due = await store.due(now, size=limits.WEBHOOK_DUE_PER_TICK)
-    ends = await asyncio.gather(*(one(held) for held in due), return_exceptions=True)
-    for end in ends:
-        if isinstance(end, BaseException):
-            _LOGGER.error("callback not tried", exc_info=end)
-    words = [end if isinstance(end, str) else "broken" for end in ends]
-    return {word: words.count(word) for word in set(words)}
+    ends: Counter[str] = Counter()
+    deadline = time.monotonic() + _TICK_S
+    # Whatever was tried is due later, so that each round finds others.
+    while due := await store.due(now, size=limits.WEBHOOK_DUE_AT_ONCE):
+        found = await asyncio.gather(*(one(held) for held in due), return_exceptions=True)
+        ends.update(_word(end) for end in found)
+        if ends[_BROKEN] or time.monotonic() > deadline:
+            break
+    return dict(ends)
+
+
+def _word(end: str | BaseException) -> str:
+    if isinstance(end, str):
+        return end
+    _LOGGER.error("callback not tried", exc_info=end)
+    return _BROKEN
 
 
 def _delivery(job: JobRecord, url: str, now: datetime) -> DeliveryRecord:
@@ -151,7 +166,8 @@ async def _attempt(
     """Claim a delivery, send it, write down what came of it; return that in a word."""
     record = held.record
     if _is_waiting(record, job, now):
-        # The schedule comes back to it: it is due already.
+        later = now + timedelta(seconds=limits.WEBHOOK_BACKOFF_S[0])
+        await held.write(record.model_copy(update={"next_attempt_at": later}))
         return "waiting"
     claimed = record.model_copy(
         update={
