@@ -29,7 +29,7 @@ __all__ = ["app"]
 
 _EXITS = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
 
-_HELP = f"""Continuon Cloud: a robot's episodes, from recording to validated data.
+_HELP = f"""Continuon Cloud: a robot's episodes, from recording to trained model.
 
 A first robot:
 

@@ -204,8 +204,6 @@ def print_lineage(out: Console, version: ModelVersion) -> None:
         out.print(f"    {episode_id}")
     if len(episodes) > _SHOWN_EPISODES:
         out.print(f"    and {len(episodes) - _SHOWN_EPISODES} more; --json shows all")
-    if version.metrics:
-        out.print(f"  {_summary(version.metrics)}")
 
 
 def print_budget(out: Console, budget: Budget) -> None:
