@@ -20,11 +20,15 @@ FORBIDDEN = {
     "records": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
     "errors": ("google", "fastapi", "starlette", "functions_framework", ".store", ".api"),
     **dict.fromkeys(("callbacks", "creation", "money", "selection", "supervision"), _PURE),
+    **dict.fromkeys(("cohorts", "deployments", "gates", "policy", "windows"), _PURE),
     "store": ("fastapi", "starlette", "functions_framework", ".api"),
     "ingest": ("fastapi", "starlette", "functions_framework", ".api"),
     "uploads": ("fastapi", "starlette", "functions_framework", ".api"),
     "aliases": ("fastapi", "starlette", "functions_framework", ".api"),
     "completion": ("fastapi", "starlette", "functions_framework", ".api"),
+    "rollout": ("fastapi", "starlette", "functions_framework", ".api"),
+    "counts": ("fastapi", "starlette", "functions_framework", ".api"),
+    "deployment_store": ("fastapi", "starlette", "functions_framework", ".api"),
     "registration": ("fastapi", "starlette", "functions_framework", ".api"),
 }
 """By module name: what it may not import. A leading dot means a module of its own codebase."""

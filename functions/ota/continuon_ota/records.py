@@ -28,12 +28,14 @@ class RolloutRecord(Rollout):
 
     Attributes:
         paused_from: Where `resume` goes back to.
+        superseded_by: The bundle whose withdrawal puts this one back into production.
         group_sizes: Robots of the model (`*`) and of each group that the plan's budget names.
         sizes_at: When those were counted.
         decision: Of the last step, kept when it changed something or for the first time.
     """
 
     paused_from: RolloutStatus | None = None
+    superseded_by: str | None = None
     group_sizes: dict[str, int] = Field(default_factory=dict)
     sizes_at: Timestamp | None = None
     decision: Decision | None = None

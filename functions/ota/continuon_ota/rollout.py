@@ -39,6 +39,9 @@ _SIZES_FOR: Final = timedelta(minutes=15)
 """How long the counted size of a fleet is believed: counting a million robots is a thousand
 reads."""
 
+_MENDED_FOR: Final = timedelta(days=1)
+"""How long ticks make up for the lost event of a withdrawal."""
+
 _MINUTE_S: Final = 60
 _QUIET_MINUTES: Final = 30
 """In production, one more minute between two ticks for each half hour that it has lasted."""
@@ -74,6 +77,8 @@ async def bundle_written(bundle_id: str, now: datetime) -> str:
         bundle = read_bundle(snapshot)
     except ValidationError as error:
         return await _halt_unreadable(store, snapshot, error, now)
+    if bundle is not None and bundle.rollout.status in service.WITHDRAWN:
+        return await _reinstate(store, bundle, now)
     if bundle is None or bundle.rollout.status not in service.LIVE:
         return "nothing"
     if bundle.rollout.status is RolloutStatus.PRODUCTION:
@@ -101,6 +106,9 @@ async def tick(now: datetime) -> dict[str, int]:
             _LOGGER.warning("rollout not stepped", extra={"fields": {"bundle_id": snapshot.id}})
             outcome = "unavailable"
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    for bundle in await store.withdrawn_since(now - _MENDED_FOR):
+        if await _reinstate(store, bundle, now) == "reinstated":
+            outcomes["reinstated"] = outcomes.get("reinstated", 0) + 1
     return outcomes
 
 
@@ -188,6 +196,24 @@ async def _supersede(
         await store.write_if_unchanged(
             snapshot, after, actor=GATE, action="ota.rollout.supersede", now=now
         )
+
+
+async def _reinstate(store: BundleStore, withdrawn: BundleRecord, now: datetime) -> str:
+    """Put back into production what a bundle had superseded before it was withdrawn."""
+    outcome = "nothing"
+    for snapshot in await store.superseded_by(withdrawn.bundle_id):
+        try:
+            old = read_bundle(snapshot)
+        except ValidationError:
+            continue
+        if old is None or old.rollout.status is not RolloutStatus.SUPERSEDED:
+            continue
+        after = service.reinstate(old.rollout, now=now)
+        if await store.write_if_unchanged(
+            snapshot, after, actor=GATE, action="ota.rollout.reinstate", now=now
+        ):
+            outcome = "reinstated"
+    return outcome
 
 
 async def _halt_unreadable(

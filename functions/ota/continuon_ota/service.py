@@ -5,10 +5,11 @@
     staged, canary, production, paused -- halt --> halted -- rollback --> rolled_back
     canary, production, paused -- rollback --> rolled_back
     canary, production, paused -- a later bundle is in production --> superseded
+    superseded -- that later bundle is withdrawn --> production, if it was there
 
 A transition that is not in this list is refused with the present state, and changes nothing.
-Halted, rolled back and superseded are final but for `halted -> rolled_back`: a version that was
-taken back comes again under a new version, or two robots would disagree about what it means.
+Halted and rolled back are final but for `halted -> rolled_back`: a version that was taken back
+comes again under a new version, or two robots would disagree about what it means.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ __all__ = [
     "default_plan",
     "is_superseded_by",
     "previous_of",
+    "reinstate",
     "staged",
     "step",
     "supersede",
@@ -70,6 +72,7 @@ _FROM: Final = {
     RolloutAction.HALT: LIVE | {RolloutStatus.STAGED},
     RolloutAction.ROLLBACK: LIVE | {RolloutStatus.HALTED},
 }
+_PROVEN: Final = frozenset({RolloutStatus.PRODUCTION, RolloutStatus.SUPERSEDED})
 _EVERYONE: Final = 100.0
 _DEFAULT_PLANS: Final = (
     (2_000, (1.0, 10.0, 50.0, 100.0), 10),
@@ -165,7 +168,29 @@ def supersede(rollout: RolloutRecord, by: str, *, now: datetime) -> RolloutRecor
     """
     if rollout.status not in LIVE:
         raise _refused(rollout, "supersede")
-    changes = {"status": RolloutStatus.SUPERSEDED, "reason": f"{by} is in production."}
+    # One that was on its way only is not proven: it does not come back by itself.
+    returns = by if rollout.status is RolloutStatus.PRODUCTION else None
+    changes = {
+        "status": RolloutStatus.SUPERSEDED,
+        "superseded_by": returns,
+        "reason": f"{by} is in production.",
+    }
+    return _changed(rollout, now, changes)
+
+
+def reinstate(rollout: RolloutRecord, *, now: datetime) -> RolloutRecord:
+    """Return the rollout after the bundle that had superseded it was withdrawn.
+
+    Raises:
+        ProblemError: ``rollout.refused``: it was not superseded, or was not in production before.
+    """
+    if rollout.status is not RolloutStatus.SUPERSEDED or rollout.superseded_by is None:
+        raise _refused(rollout, "be reinstated")
+    changes = {
+        "status": RolloutStatus.PRODUCTION,
+        "superseded_by": None,
+        "reason": f"{rollout.superseded_by} was withdrawn.",
+    }
     return _changed(rollout, now, changes)
 
 
@@ -208,7 +233,7 @@ def check_start(bundle: BundleRecord, plan: RolloutPlan, others: Sequence[Bundle
     Args:
         bundle: The one to start.
         plan: Its plan.
-        others: Every live bundle of the same robot model.
+        others: Every live or superseded bundle of the same robot model.
 
     Raises:
         ProblemError: ``rollout.conflict`` or ``rollout.not_newer``.
@@ -224,10 +249,14 @@ def check_start(bundle: BundleRecord, plan: RolloutPlan, others: Sequence[Bundle
 def previous_of(
     bundle: BundleRecord, plan: RolloutPlan, others: Sequence[BundleRecord]
 ) -> str | None:
-    """Return the bundle that robots go back to: the newest in production for these robots."""
+    """Return the bundle that robots go back to.
+
+    It is the highest lower version that these robots have had in production and that was not
+    withdrawn.
+    """
     best: BundleRecord | None = None
     for other in _overlapping(bundle, plan, others):
-        if other.rollout.status is not RolloutStatus.PRODUCTION:
+        if other.rollout.status not in _PROVEN or not is_lower(other.version, bundle.version):
             continue
         if best is None or is_lower(best.version, other.version):
             best = other

@@ -34,6 +34,7 @@ _LIVE: Final = [
     RolloutStatus.PAUSED.value,
     RolloutStatus.PRODUCTION.value,
 ]
+_WITHDRAWN: Final = [RolloutStatus.HALTED.value, RolloutStatus.ROLLED_BACK.value]
 
 
 def read_bundle(snapshot: Snapshot) -> BundleRecord | None:
@@ -109,9 +110,9 @@ class BundleStore:
             return False
         return True
 
-    def _live_query(self, robot_model: str | None) -> AsyncQuery:
+    def _query(self, statuses: list[str], robot_model: str | None = None) -> AsyncQuery:
         query = self._documents.collection(BUNDLES).where(
-            filter=FieldFilter("rollout.status", "in", _LIVE)
+            filter=FieldFilter("rollout.status", "in", statuses)
         )
         if robot_model is not None:
             query = query.where(filter=FieldFilter("robot_model", "==", robot_model))
@@ -123,7 +124,21 @@ class BundleStore:
         Of every robot model when ``robot_model`` is None.
         """
         with firestore_errors():
-            return list(await self._live_query(robot_model).get(**RPC))
+            return list(await self._query(_LIVE, robot_model).get(**RPC))
+
+    async def withdrawn_since(self, moment: datetime) -> list[BundleRecord]:
+        """Return the bundles that were halted or rolled back after ``moment``."""
+        query = self._query(_WITHDRAWN).where(filter=FieldFilter("rollout.since", ">", moment))
+        with firestore_errors():
+            return _sound(await query.get(**RPC))
+
+    async def superseded_by(self, bundle_id: str) -> list[Snapshot]:
+        """Return the bundles that were in production until ``bundle_id`` superseded them."""
+        query = self._documents.collection(BUNDLES).where(
+            filter=FieldFilter("rollout.superseded_by", "==", bundle_id)
+        )
+        with firestore_errors():
+            return list(await query.get(**RPC))
 
     async def live(self, robot_model: str) -> list[BundleRecord]:
         """Return the live rollouts of a robot model, but for those that cannot be read."""
@@ -159,8 +174,8 @@ class BundleStore:
 
         Args:
             bundle_id: Which.
-            decide: From the bundle and the live rollouts of its model, the new state. It is called
-                again when the transaction is.
+            decide: From the bundle and the live and superseded ones of its model, the new state.
+                It is called again when the transaction is.
             actor: Who; kept in the audit log.
             action: What; kept in the audit log.
             now: The invocation's reading of the clock.
@@ -175,7 +190,9 @@ class BundleStore:
             records = _sound([snapshot])
             if not records:
                 raise ProblemError(BUNDLE_NOT_FOUND)
-            query = self._live_query(records[0].robot_model)
+            # With the superseded ones, one of which robots may have to go back to.
+            statuses = [*_LIVE, RolloutStatus.SUPERSEDED.value]
+            query = self._query(statuses, records[0].robot_model)
             others = _sound([found async for found in query.stream(transaction=transaction)])
             after = decide(records[0], others)
             transaction.update(self.reference(bundle_id), {"rollout": after.model_dump()})

@@ -130,6 +130,30 @@ async def test_a_lost_event_is_made_up_for_by_the_tick(world: World) -> None:
     assert await world.status(old) == "superseded"
 
 
+async def test_a_withdrawal_puts_the_one_before_back_into_production(world: World) -> None:
+    old = await world.in_production("1.0.0")
+    bad = await world.in_production("1.1.0")
+    await world.act(bad, "halt")
+    assert await world.status(old) == "production"
+    # A robot that has nothing yet gets what everybody goes back to.
+    robot = await world.robot()
+    assert (await robot.check())["bundle"]["bundle_id"] == old
+    repaired = await world.in_production("1.2.0")
+    assert (await world.state(repaired))["previous_bundle_id"] == old
+    assert await world.status(old) == "superseded"
+
+
+async def test_the_tick_mends_a_withdrawal_whose_event_was_lost(world: World) -> None:
+    old = await world.in_production("1.0.0")
+    bad = await world.in_production("1.1.0")
+    path = f"/api/ota/bundles/{bad}/rollout"
+    await world.http.post(path, json={"action": "rollback"})
+    assert await world.status(old) == "superseded"
+    outcomes = await world.minutes(2)
+    assert [outcome.get("reinstated") for outcome in outcomes] == [1, None]
+    assert await world.status(old) == "production"
+
+
 async def test_repeated_and_late_events_change_nothing(world: World) -> None:
     old = await world.in_production("1.0.0")
     new = await world.in_production("1.1.0")

@@ -212,10 +212,30 @@ def test_a_bundle_does_not_stand_in_its_own_way() -> None:
     service.check_start(own, plan(), [own])
 
 
-def test_robots_go_back_to_the_newest_that_is_in_production() -> None:
-    others = [live("1.9.0"), live("1.10.0"), bundle("1.11.0", rollout(S.PAUSED))]
+def test_robots_go_back_to_the_newest_that_was_in_production() -> None:
+    others = [live("1.9.0"), live("1.10.0"), bundle("1.11.0", rollout(S.PAUSED)), live("3.0.0")]
     assert service.previous_of(bundle("2.0.0"), plan(), others) == "companion-v1-1.10.0"
     assert service.previous_of(bundle("2.0.0"), plan(), []) is None
+
+
+def test_robots_go_back_past_what_was_withdrawn() -> None:
+    others = [bundle("1.0.0", rollout(S.SUPERSEDED)), bundle("1.1.0", rollout(S.HALTED))]
+    assert service.previous_of(bundle("1.2.0"), plan(), others) == "companion-v1-1.0.0"
+
+
+def test_what_was_in_production_comes_back_when_its_successor_is_withdrawn() -> None:
+    before = rollout(S.PRODUCTION)
+    superseded = service.supersede(before, "companion-v1-2.0.0", now=NOW)
+    after = service.reinstate(superseded, now=LATER)
+    assert (after.status, after.stage, after.since) == (S.PRODUCTION, before.stage, LATER)
+    assert after.reason == "companion-v1-2.0.0 was withdrawn."
+
+
+@pytest.mark.parametrize("status", [S.CANARY, S.PAUSED])
+def test_what_was_not_proven_does_not_come_back(status: RolloutStatus) -> None:
+    superseded = service.supersede(rollout(status), "companion-v1-2.0.0", now=NOW)
+    with pytest.raises(ProblemError, match="superseded"):
+        service.reinstate(superseded, now=NOW)
 
 
 def test_production_supersedes_what_is_older_and_for_the_same_robots() -> None:
