@@ -197,21 +197,23 @@ class KeyFolder:
         replace_private(self._metadata / file_name(role, read_targets(data).signed.version), data)
 
     def _replace(self, name: str, new: Key | None, now: datetime) -> list[str]:
-        changed = []
         root_keys = ceremony.root_keys(self._root())
         top = _swapped(root_keys, name, new)
+        models = _swapped(self._delegations(), name, new)
+        # Read before anything is written: under the new keys the old signatures count no more.
+        current = {role: self._ready(role) for role in ("root", "targets", *models)}
+        changed = []
         if top:
             signers = (*root_keys["root"].keys, *top.get("root", root_keys["root"]).keys)
-            root = ceremony.next_root(self._ready("root"), top, now)
+            root = ceremony.next_root(current["root"], top, now)
             changed.append(self._put("root", root, signers))
         if "targets" in top:
-            renewed = ceremony.renew(self._ready("targets"), "targets", now)
+            renewed = ceremony.renew(current["targets"], "targets", now)
             changed.append(self._put("targets", renewed, top["targets"].keys))
-        models = _swapped(self._delegations(), name, new)
         if models:
             changed.append(self._change_targets(models, now))
         for model, keys in models.items():
-            renewed = ceremony.renew(self._ready(model), model, now)
+            renewed = ceremony.renew(current[model], model, now)
             changed.append(self._put(model, renewed, keys.keys))
         return changed
 
