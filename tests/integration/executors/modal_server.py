@@ -67,6 +67,9 @@ class Modal:
         """By method: answered instead of doing anything, each once."""
         self.lost_answers: dict[str, int] = {}
         """By method: so many are done and answered with UNAVAILABLE."""
+        self.answering = asyncio.Event()
+        """While it is not set, nothing is answered."""
+        self.answering.set()
         self._options: dict[str, api.FunctionOptions] = {}
         self._done: dict[str, Any] = {}
 
@@ -218,6 +221,7 @@ class Modal:
             if given != TOKEN:
                 raise grpclib.GRPCError(Status.UNAUTHENTICATED, "Token ID or secret is invalid")
             self.requests.append(name)
+            await self.answering.wait()
             if self.failures.get(name):
                 raise grpclib.GRPCError(*self.failures[name].pop(0))
             # The client repeats a call under the same key, and Modal does it once.

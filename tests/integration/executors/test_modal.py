@@ -282,6 +282,18 @@ async def test_a_failing_service_says_nothing_about_the_work(
         await back_end.poll(work.name)
 
 
+async def test_a_service_that_does_not_answer_is_not_waited_for(
+    back_end: ModalExecutor, service: Modal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = python_work("")
+    await back_end.submit(work)
+    monkeypatch.setattr(modal, "CALL_S", 0.3)
+    service.answering.clear()
+    with pytest.raises(ExecutorUnavailableError):
+        await back_end.poll(work.name)
+    service.answering.set()
+
+
 async def test_cancelling_may_be_repeated_and_uses_up_the_name(
     back_end: ModalExecutor, service: Modal
 ) -> None:

@@ -17,8 +17,9 @@ Needs the extra ``modal``. docs/executors.md has the token and how to deploy.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +39,7 @@ from continuon_training.executors.base import (
 from continuon_training.executors.settings import executor_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from continuon_training.executors.base import Resources, Work
 
@@ -50,6 +51,10 @@ REGISTRY: Final = "continuon-works"
 
 MAX_TIMEOUT_S: Final = 24 * 3600
 """Modal's limit for one call."""
+
+CALL_S: Final = 90.0
+"""For one call of the protocol, in seconds. The client tries to connect for up to 63 s and repeats
+requests; an event function has 540 s."""
 
 GRACE_S: Final = 10.0
 """Between SIGTERM and SIGKILL; Modal itself gives a container 30 s."""
@@ -104,7 +109,7 @@ class ModalExecutor:
         """Call the function unless the name has a call; see the module."""
         check_name(work.name)
         options, order = _options(work), _order(work)
-        with _errors():
+        async with _bounded():
             client = await self._client()
             registry = self._registry(client)
             if await registry.get.aio(work.name) is not None:
@@ -123,7 +128,7 @@ class ModalExecutor:
 
     async def poll(self, name: str) -> WorkStatus:
         """Ask for the call's result without waiting for it."""
-        with _errors():
+        async with _bounded():
             client = await self._client()
             registry = self._registry(client)
             entry = await registry.get.aio(check_name(name))
@@ -139,7 +144,7 @@ class ModalExecutor:
 
     async def cancel(self, name: str) -> None:
         """Cancel the call and end its container; a name without a call is used up."""
-        with _errors():
+        async with _bounded():
             client = await self._client()
             registry = self._registry(client)
             entry = {"call": _CANCELLED, "at": time.time()}
@@ -156,7 +161,7 @@ class ModalExecutor:
 
     async def logs(self, name: str, offset: int = 0) -> LogChunk:
         """Return output since ``offset``, which is a time: microseconds since the epoch."""
-        with _errors():
+        async with _bounded():
             client = await self._client()
             entry = await self._registry(client).get.aio(check_name(name))
             if entry is None or entry["call"] == _CANCELLED:
@@ -264,11 +269,12 @@ _TRANSPORT: Final = (
 """What is about the question, not about the call."""
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Translate what the client raises into the protocol's errors."""
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    """Give up after a while, and translate what the client raises into the protocol's errors."""
     try:
-        yield
+        async with asyncio.timeout(CALL_S):
+            yield
     except exception.ResourceExhaustedError as error:
         raise ExecutorQuotaError(SERVICE, str(error)[:1000]) from error
     except exception.AuthError as error:
