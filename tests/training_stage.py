@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -282,18 +284,26 @@ class Stage:
         return self.all_processes().get(job_id, [])
 
     def all_processes(self) -> dict[str, list[int]]:
-        """Return the trainers that run on this machine by job."""
-        marker = b"CONTINUON_JOB_ID="
+        """Return this stage's trainers that run now, by job."""
+        ours = f"CONTINUON_API_URL={self.product.cloud.url}".encode()
         found: dict[str, list[int]] = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                for variable in (entry / "environ").read_bytes().split(b"\0"):
-                    if variable.startswith(marker):
-                        job_id = variable.removeprefix(marker).decode()
-                        found.setdefault(job_id, []).append(int(entry.name))
+                variables = (entry / "environ").read_bytes().split(b"\0")
+                names = [v for v in variables if v.startswith(b"CONTINUON_JOB_ID=")]
+                if names and ours in variables:
+                    job_id = names[0].partition(b"=")[2].decode()
+                    found.setdefault(job_id, []).append(int(entry.name))
         return found
+
+    def end_trainers(self) -> None:
+        """End every trainer of this stage that still runs."""
+        for pids in self.all_processes().values():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def crash_variable(markers: Path) -> str:
@@ -327,7 +337,8 @@ def training_stage(*options: str, **variables: str) -> Iterator[Stage]:
     The watchdog is served by a process of its own: the local cloud's runs each minute, a test
     wants it now.
     """
-    with tempfile.TemporaryDirectory() as name:
+    # A supervisor may still write its last words while the folder is removed.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         root = _project(folder, variables)
         with run_local_cloud(root, "--retry-base", "0.1", *options) as cloud:
@@ -343,5 +354,9 @@ def training_stage(*options: str, **variables: str) -> Iterator[Stage]:
             environment["CONTINUON_FAULT"] = ""
             with function_process("training", "training_watchdog", "http", environment) as url:
                 product = Product(cloud)
-                yield Stage(product, url, product.account(), folder)
-                product.close()
+                stage = Stage(product, url, product.account(), folder)
+                try:
+                    yield stage
+                finally:
+                    stage.end_trainers()
+                    product.close()

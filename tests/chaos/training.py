@@ -38,12 +38,15 @@ VARIABLES = {
     "CONTINUON_JOB_LEASE_S": "8",
     "CONTINUON_JOB_START_S": "20",
     "CONTINUON_SUBPROCESS_SLOTS": "6",
+    "CONTINUON_REDISPATCH_S": "15",
     # One account does here what hundreds do elsewhere.
     "CONTINUON_REQUESTS_PER_MINUTE": "1000000",
 }
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _TIMEOUT_S = 60.0
 _QUIET_S = 2.0
+_AT_A_TIME = 24
+"""Jobs that are not at their end: more would only wait for each other."""
 
 
 @dataclass
@@ -101,7 +104,7 @@ class _Run:
         self.stage = stage
         self.seed = seed
         self.plans = plans(count, seed)
-        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
         self.ledger = stage.folder / "ledger"
         self.ledger.touch()
         self.over = threading.Event()
@@ -116,6 +119,9 @@ class _Run:
         """Create every job, repeating each request until it is answered."""
         for plan in self.plans:
             key = f"chaos-{self.seed}-{plan.number}"
+            while len(self.jobs) - len(self.ends) >= _AT_A_TIME:
+                assert time.monotonic() < self.deadline, "the jobs do not end"
+                time.sleep(0.1)
             while True:
                 with suppress(httpx.TransportError):
                     answer = self.stage.create(key=key, **plan.request(str(self.ledger)))
@@ -238,8 +244,7 @@ class _Run:
         return self.verdict
 
     def _await_ends(self) -> None:
-        deadline = time.monotonic() + self.timeout_s
-        while time.monotonic() < deadline:
+        while time.monotonic() < self.deadline:
             with suppress(exceptions.GoogleAPICallError):
                 if self.look() >= len(self.jobs):
                     return
