@@ -16,6 +16,7 @@ from rich.table import Table
 from continuon_local.cli_hub import register
 from continuon_local.cli_options import chosen_ports, project_root
 from continuon_local.cloud import LocalCloud
+from continuon_local.collector import settle_collector
 from continuon_local.environment import FORK_SUPPORT
 from continuon_local.errors import LocalCloudError
 from continuon_local.faults import read_faults
@@ -122,6 +123,7 @@ async def _up(settings: Settings, ready_file: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     cloud = LocalCloud(settings, echo=_echo)
     await cloud.start()
+    settle_collector()
     running = None if settings.data_dir is None else settings.data_dir / "running.json"
     try:
         document = description(cloud.endpoints, cloud.environment)
@@ -169,6 +171,7 @@ def execute(
 async def _exec(settings: Settings, command: list[str]) -> int:
     cloud = LocalCloud(settings, echo=_echo)
     await cloud.start()
+    settle_collector()
     try:
         inherited = {name: value for name, value in os.environ.items() if name != FORK_SUPPORT}
         return await _run(command, {**inherited, **cloud.environment})

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continuon_local.bridges import connect
+from continuon_local.collector import settle_collector
 from continuon_local.errors import LocalCloudError
 from continuon_local.faults import read_faults
 from continuon_local.lock import DataFolderLock
@@ -59,6 +60,7 @@ async def serve(services: Sequence[Service]) -> None:
             await service.start()
             started.append(service)
         connect({service.name: service for service in services})
+        settle_collector()
         ports = {service.name: service.port for service in services}
         sys.stdout.write(json.dumps({"ports": ports}) + "\n")
         sys.stdout.flush()
