@@ -33,7 +33,7 @@ APPLICATIONS = (
     "continuon_rlds.api.ingest",
     "continuon_rlds.api.episodes",
     "continuon_fleet.api",
-    "continuon_models.api",
+    "continuon_models.api.surface",
     "continuon_ota.api.surface",
     "continuon_training.api.surface",
 )

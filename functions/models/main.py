@@ -28,9 +28,9 @@ _LOGGER = logging.getLogger("continuon.models")
 @functions_framework.aio.http  # type: ignore[arg-type]  # any ASGI app is a valid answer there
 async def models_api(_request: Request) -> ASGIApp:
     """Serve /api/v1/models."""
-    from continuon_models import api  # noqa: PLC0415 - see the module's docstring
+    from continuon_models.api import surface  # noqa: PLC0415 - see the module's docstring
 
-    return api.app()
+    return surface.app()
 
 
 @functions_framework.aio.cloud_event

@@ -28,7 +28,7 @@ BUDGET = {
     "rlds/continuon_rlds.api.episodes": ("continuon.rlds", "firebase_admin", "google.pubsub_v1"),
     "rlds/continuon_rlds.api.ingest": ("firebase_admin",),
     "rlds/continuon_rlds.ingest": ("fastapi", "firebase_admin"),
-    "models/continuon_models.api": ("continuon.rlds", "firebase_admin", "google.pubsub_v1"),
+    "models/continuon_models.api.surface": ("continuon.rlds", "firebase_admin", "google.pubsub_v1"),
     "models/continuon_models.registration": (
         "continuon.rlds",
         "fastapi",
