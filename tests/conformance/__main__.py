@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from conformance import compare, report, suites, targets
+from conformance import compare, fuzz, report, suites, targets
 from conformance.areas import AREAS
 from conformance.driver import Answers, collect
 
@@ -21,9 +21,13 @@ def main() -> int:
     parser.add_argument("--recorded", action="store_true", help="do not start the emulators")
     parser.add_argument("--no-suites", action="store_true", help="skip the clients' own tests")
     parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--fuzz", type=int, metavar="SEED", help="random operations instead")
+    parser.add_argument("--count", type=int, default=2000, help="how many random operations")
     parser.add_argument("areas", nargs="*", help="only these areas")
     options = parser.parse_args()
     references = "not asked for" if options.recorded else targets.find_references()
+    if options.fuzz is not None:
+        return _fuzz(references, options.fuzz, options.count)
     with targets.ours() as addresses:
         ours = collect(addresses, areas=options.areas, recorded_only=isinstance(references, str))
     theirs, reference = _reference(references, options.areas)
@@ -38,6 +42,19 @@ def main() -> int:
         if not options.areas:
             report.write_documentation(rows, results, reference)
     return status
+
+
+def _fuzz(references: targets.References | str, seed: int, count: int) -> int:
+    if isinstance(references, str):
+        _print(f"Google's emulators: {references}. Nothing to compare with.")
+        return 0
+    _print(f"{count} random operations of seed {seed}; reference: {references.version}")
+    with targets.ours() as ours, targets.google_emulators(references) as theirs:
+        found = list(fuzz.disagreements(ours.firestore, theirs.firestore, seed, count))
+    for disagreement in found:
+        _print(fuzz.report(*disagreement))
+    _print(f"{len(found)} disagreements")
+    return int(bool(found))
 
 
 def _reference(references: targets.References | str, areas: list[str]) -> tuple[Answers, str]:

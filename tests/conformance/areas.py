@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance import (
     firestore_aggregations,
+    firestore_finds,
     firestore_limits,
     firestore_listen,
     firestore_queries,
@@ -33,6 +34,7 @@ AREAS = [
     *firestore_transactions.AREAS,
     *firestore_listen.AREAS,
     *firestore_rules.AREAS,
+    *firestore_finds.AREAS,
     *pubsub_resources.AREAS,
     *pubsub_messages.AREAS,
     *pubsub_replay.AREAS,

@@ -27,7 +27,8 @@ from continuon_local.firestore.query_run import run_query, run_query_in_turns
 from continuon_local.firestore.store import DocumentStore
 from continuon_local.firestore.times import from_datetime, from_timestamp
 from continuon_local.firestore.transactions import Change, TransactionManager
-from continuon_local.firestore.writes import apply_write, write_name
+from continuon_local.firestore.writes import apply_write, check_writes, write_name
+from continuon_local.grpc_wire.codes import Code
 from continuon_local.meter import Operation
 
 if TYPE_CHECKING:
@@ -290,7 +291,13 @@ class Engine:
         self, writes: Sequence[Message], pending: dict[str, Pending], version: int
     ) -> Sequence[Message | StatusError]:
         """Apply all the writes or raise what the first bad one raises."""
-        return [self._write(write, pending, version) for write in writes]
+        try:
+            return [self._write(write, pending, version) for write in writes]
+        except StatusError as error:
+            if error.code is not Code.INVALID_ARGUMENT:
+                # A malformed request is refused as such, whatever the documents are.
+                check_writes(writes, version)
+            raise
 
     def _one_by_one(
         self, writes: Sequence[Message], pending: dict[str, Pending], version: int

@@ -15,6 +15,7 @@ from continuon_local.firestore.limits import (
     MAX_NOT_IN_VALUES,
 )
 from continuon_local.firestore.messages import StructuredQuery, Value
+from continuon_local.firestore.operands import check_operand
 from continuon_local.firestore.ordering import encode_value, is_nan, type_range
 
 if TYPE_CHECKING:
@@ -74,12 +75,29 @@ def is_unary(leaf: Message) -> bool:
     return bool(leaf.DESCRIPTOR.name == "UnaryFilter")
 
 
+def _possible(condition: Message) -> list[Message] | None:
+    """Return the leaves that could be true, None where the whole condition never is."""
+    if condition.WhichOneof("filter_type") != "composite_filter":
+        found = list(leaves(condition))
+        return None if any(map(_compares_with_null, found)) else found
+    parts = [_possible(part) for part in condition.composite_filter.filters]
+    if condition.composite_filter.op != _Composite.OR and None in parts:
+        return None
+    return [leaf for part in parts if part is not None for leaf in part]
+
+
+def _compares_with_null(leaf: Message) -> bool:
+    if is_unary(leaf) or leaf.op in _LISTS:
+        return False
+    return bool(leaf.value.WhichOneof("value_type") == "null_value")
+
+
 def inequality_fields(condition: Message) -> Sequence[str]:
     """Return the paths of all fields under an inequality, in lexicographical order."""
     unary = {_Unary.IS_NOT_NAN, _Unary.IS_NOT_NULL}
     found = {
         leaf.field.field_path
-        for leaf in leaves(condition)
+        for leaf in _possible(condition) or ()
         if leaf.op in (unary if is_unary(leaf) else _INEQUALITY)
     }
     return sorted(found)
@@ -186,10 +204,12 @@ def compile_filter(condition: Message) -> Predicate:
 def _compile_composite(composite: Message) -> Predicate:
     if composite.op not in {_Composite.AND, _Composite.OR}:
         raise invalid_argument("Unsupported CompositeFilter operator.")
+    if composite.op == _Composite.OR and not composite.filters:
+        raise invalid_argument("Composite filter must have at least one sub-filter.")
     parts = [compile_filter(part) for part in composite.filters]
     if len(parts) == 1:
         return parts[0]
-    if composite.op == _Composite.AND or not parts:
+    if composite.op == _Composite.AND:
         return lambda name, fields: all(part(name, fields) for part in parts)
     return lambda name, fields: any(part(name, fields) for part in parts)
 
@@ -251,6 +271,8 @@ def _compile_field(leaf: Message) -> Predicate:
             raise invalid_argument(f"'{name}' supports up to {_LISTS[op]} comparison values.")
     if path == DOCUMENT_ID:
         _check_document_id(op, value)
+    for operand in value.array_value.values if op in _LISTS else (value,):
+        check_operand(operand, path)
     return _on_field(path, _value_test(op, value))
 
 
@@ -258,10 +280,9 @@ def _value_test(op: int, operand: Message) -> ValueTest:
     if op in _LISTS:
         return _list_test(op, operand)
     target = encode_value(operand)
+    if _is_never_true(op, target):
+        return lambda _: False
     if op == Operator.EQUAL:
-        if target in {_NULL, _NAN}:
-            # Nothing equals null or NaN; the unary filters find them.
-            return lambda _: False
         return lambda value: encode_value(value) == target
     if op == Operator.NOT_EQUAL:
         return lambda value: encode_value(value) not in {target, _NULL}
@@ -272,6 +293,11 @@ def _value_test(op: int, operand: Message) -> ValueTest:
     if op in _RANGE:
         return _range_test(op, target)
     raise invalid_argument("Unknown FieldFilter operator.")
+
+
+def _is_never_true(op: int, target: bytes) -> bool:
+    """Nothing compares with null, and nothing equals NaN; the unary filters find them."""
+    return target == _NULL or (op == Operator.EQUAL and target == _NAN)
 
 
 def _range_test(op: int, target: bytes) -> ValueTest:

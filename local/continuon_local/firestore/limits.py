@@ -35,6 +35,7 @@ MAX_DEPTH = 20
 
 MAX_FIELD_NAME_BYTES = 1_500
 MAX_ID_BYTES = 1_500
+MAX_INDEXED_VALUE_BYTES = 1_500
 """UTF-8 bytes of a field name, a collection id or a document id."""
 
 MAX_PATH_BYTES = 6 * 1024

@@ -18,9 +18,11 @@ from continuon_local.firestore.filters import (
     check_disjunctions,
     compile_filter,
     inequality_fields,
+    leaves,
 )
 from continuon_local.firestore.limits import MAX_SORT_ORDERS
 from continuon_local.firestore.messages import Document, StructuredQuery
+from continuon_local.firestore.operands import check_query_value
 from continuon_local.firestore.ordering import encode_path, encode_value, invert
 from continuon_local.firestore.paths import check_collection_id, parse_document_name, parse_parent
 from continuon_local.firestore.vectors import compile_nearest
@@ -183,6 +185,33 @@ def _order(path: str, *, descending: bool) -> Order:
     return Order(path, segments, descending)
 
 
+def _check_nothing_follows_the_key(
+    query: Message, explicit: Sequence[str], implied: Sequence[str], aggregated: Sequence[str]
+) -> None:
+    """Refuse fields that would have to sort after the name of the document.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if DOCUMENT_ID in explicit and set(implied).difference(explicit):
+        raise invalid_argument("order by clause cannot contain more fields after the key")
+    filtered = leaves(query.where) if query.HasField("where") else ()
+    filtered_by_name = any(leaf.field.field_path == DOCUMENT_ID for leaf in filtered)
+    if filtered_by_name and implied and DOCUMENT_ID not in implied:
+        raise invalid_argument(
+            "Equality on key is not allowed if there are other inequality fields and key does "
+            "not appear in inequalities."
+        )
+    by_name = DOCUMENT_ID in explicit or filtered_by_name
+    unordered = [path for path in aggregated if path not in {*explicit, *implied}]
+    if by_name and unordered:
+        raise invalid_argument(
+            f"This query requires an index that has fields [{', '.join(unordered)}] after "
+            "__name__ and Firestore does not currently support such an index. Please try the "
+            "query again with additional ordering on those fields."
+        )
+
+
 def _orders(query: Message, aggregated: Sequence[str]) -> list[Order]:
     """Complete the sort orders: inequality and aggregated fields, then the document name."""
     orders = [
@@ -192,24 +221,35 @@ def _orders(query: Message, aggregated: Sequence[str]) -> list[Order]:
     if len(orders) > MAX_SORT_ORDERS:
         raise invalid_argument(f"A query has at most {MAX_SORT_ORDERS} sort orders.")
     paths = [order.path for order in orders]
-    if len(set(paths)) != len(paths):
+    if len({order.segments for order in orders}) != len(paths):
         raise invalid_argument("order by clause cannot contain duplicate fields")
     if DOCUMENT_ID in paths[:-1]:
         raise invalid_argument("order by clause cannot contain more fields after the key")
     last_descending = bool(orders) and orders[-1].descending
     implied = inequality_fields(query.where) if query.HasField("where") else []
-    for path in (*implied, *aggregated, DOCUMENT_ID):
+    _check_nothing_follows_the_key(query, paths, implied, aggregated)
+    fields = [path for path in (*implied, *aggregated) if path != DOCUMENT_ID]
+    for path in (*fields, DOCUMENT_ID):
         if path not in paths:
             paths.append(path)
             orders.append(_order(path, descending=last_descending))
-    for position, order in enumerate(orders):
-        if order.path == DOCUMENT_ID:
-            # Names are unique: what follows them decides nothing.
-            return orders[: position + 1]
     return orders
 
 
+def _check_by_name_only(query: Message, orders: Sequence[Order]) -> None:
+    """Refuse a collection group below a document that would need an index of a field.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    filtered = leaves(query.where) if query.HasField("where") else ()
+    paths = {leaf.field.field_path for leaf in filtered} | {order.path for order in orders}
+    if paths != {DOCUMENT_ID}:
+        raise invalid_argument("collection group queries are only allowed at the root parent")
+
+
 def _cursor_key(order: Order, value: Message) -> bytes:
+    check_query_value(value)
     if order.path == DOCUMENT_ID:
         if value.WhichOneof("value_type") != "reference_value":
             raise invalid_argument("Cursor __key__ value is not a document reference.")
@@ -261,6 +301,8 @@ def compile_query(parent: str, query: Message, aggregated: Sequence[str] = ()) -
         check_disjunctions(query.where)
         predicate = compile_filter(query.where)
     orders = _orders(query, aggregated)
+    if parent_path and selector.collection_id and selector.all_descendants:
+        _check_by_name_only(query, orders)
     explicit = len(query.order_by)
     return CompiledQuery(
         database=database,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from continuon_local.firestore.errors import invalid_argument
 from continuon_local.firestore.fields import get_field, parse_field_path, set_field
 from continuon_local.firestore.messages import Value
+from continuon_local.firestore.operands import check_query_value
 from continuon_local.firestore.ordering import encode_value, is_nan
 
 if TYPE_CHECKING:
@@ -129,7 +130,11 @@ def apply_transform(fields: Message, transform: Message, now: Message) -> Messag
     elif kind in _NUMERIC:
         result = value = _NUMERIC[kind](get_field(fields, path), getattr(transform, kind))
     elif kind in _ARRAYS:
-        value = _ARRAYS[kind](get_field(fields, path), getattr(transform, kind))
+        operand = getattr(transform, kind)
+        for element in operand.values:
+            # What is removed is never stored, and still has to be well formed.
+            check_query_value(element)
+        value = _ARRAYS[kind](get_field(fields, path), operand)
         result = Value(null_value=0)
     else:
         raise invalid_argument(f'Unknown transform of field "{transform.field_path}".')

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from continuon_local.firestore.messages import Message
 
-__all__ = ["check_document", "check_fields", "document_size"]
+__all__ = [
+    "check_document",
+    "check_fields",
+    "check_geo_point",
+    "check_map_key",
+    "document_size",
+    "value_size",
+]
 
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
 _MIN_SECONDS = -62_135_596_800  # 0001-01-01
@@ -43,6 +50,16 @@ _FIXED_SIZES = {
     "timestamp_value": 8,
     "geo_point_value": 16,
 }
+
+
+def check_map_key(name: str) -> None:
+    """Refuse a reserved name of a field inside a map of a query.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    if name.startswith("__") and _RESERVED.fullmatch(name) and name != "__type__":
+        raise invalid_argument(f"field name '{name}' is reserved.")
 
 
 def _check_name(name: str) -> None:
@@ -70,7 +87,12 @@ def _check_timestamp(value: Message, name: str) -> None:
         time.nanos -= time.nanos % 1000
 
 
-def _check_geo_point(value: Message, name: str) -> None:
+def check_geo_point(value: Message, name: str) -> None:
+    """Refuse a point that is not on the globe.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, naming the field.
+    """
     point = value.geo_point_value
     # Written so that NaN fails too.
     if not (
@@ -130,7 +152,7 @@ _LEAF_CHECKS: dict[str | None, Callable[[Message, str], None]] = {
     "string_value": _check_string,
     "bytes_value": _check_bytes,
     "timestamp_value": _check_timestamp,
-    "geo_point_value": _check_geo_point,
+    "geo_point_value": check_geo_point,
     "reference_value": _check_reference,
     None: _check_unset,
 }
@@ -168,7 +190,8 @@ def check_fields(fields: Message, depth: int = 0) -> None:
         _check_value(value, name, depth)
 
 
-def _value_size(value: Message) -> int:
+def value_size(value: Message) -> int:
+    """Return a value's size in bytes by the rules of the storage-size page."""
     kind = value.WhichOneof("value_type")
     size = _FIXED_SIZES.get(kind)
     if size is not None:
@@ -180,12 +203,12 @@ def _value_size(value: Message) -> int:
     if kind == "reference_value":
         return len(value.reference_value.encode()) + 1 + _NAME_OVERHEAD_BYTES
     if kind == "array_value":
-        return sum(map(_value_size, value.array_value.values))
+        return sum(map(value_size, value.array_value.values))
     return _fields_size(value.map_value.fields)
 
 
 def _fields_size(fields: Message) -> int:
-    return sum(len(name.encode()) + 1 + _value_size(value) for name, value in fields.items())
+    return sum(len(name.encode()) + 1 + value_size(value) for name, value in fields.items())
 
 
 def document_size(path: str, fields: Message) -> int:

@@ -13,7 +13,7 @@ from continuon_local.firestore.errors import (
 )
 from continuon_local.firestore.fields import get_field, parse_field_path, remove_field, set_field
 from continuon_local.firestore.limits import MAX_COMMIT_TRANSFORMS
-from continuon_local.firestore.messages import Document, Value, WriteResult
+from continuon_local.firestore.messages import Document, Value, Write, WriteResult
 from continuon_local.firestore.ordering import is_nan
 from continuon_local.firestore.paths import parse_document_name
 from continuon_local.firestore.times import from_timestamp, to_timestamp
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from continuon_local.firestore.messages import Message
 
-__all__ = ["apply_write", "write_name"]
+__all__ = ["apply_write", "check_writes", "write_name"]
 
 
 def write_name(write: Message) -> str:
@@ -177,3 +177,16 @@ def apply_write(
     document.update_time.CopyFrom(now)
     result.update_time.CopyFrom(now)
     return document, result
+
+
+def check_writes(writes: Sequence[Message], commit_time: int) -> None:
+    """Refuse writes that no state of their documents would let through.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT.
+    """
+    for write in writes:
+        unconditional = Write()
+        unconditional.CopyFrom(write)
+        unconditional.ClearField("current_document")
+        apply_write(unconditional, None, commit_time)
