@@ -69,12 +69,18 @@ machine must not lose them, and a test that wants them over makes them old."""
 
 @dataclass
 class Stage:
-    """A running product with a fake trainer, and one account on it."""
+    """A running product with a fake trainer, and one account on it.
+
+    Attributes:
+        environment: Of a function of the codebase that is started beside the local cloud.
+        markers: Where the crash points remember that they struck.
+    """
 
     product: Product
     watchdog_url: str
     owner: Account
     folder: Path
+    environment: Mapping[str, str]
     markers: Path | None = None
     published: list[str] = field(default_factory=list)
 
@@ -354,7 +360,7 @@ def training_stage(*options: str, **variables: str) -> Iterator[Stage]:
             environment["CONTINUON_FAULT"] = ""
             with function_process("training", "training_watchdog", "http", environment) as url:
                 product = Product(cloud)
-                stage = Stage(product, url, product.account(), folder)
+                stage = Stage(product, url, product.account(), folder, environment)
                 try:
                     yield stage
                 finally:

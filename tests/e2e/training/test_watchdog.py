@@ -6,8 +6,10 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from function_processes import function_process
 from product import problem, wait_for
 
 if TYPE_CHECKING:
@@ -27,6 +29,32 @@ def test_a_killed_trainer_is_replaced_by_one_that_goes_on_from_its_checkpoint(
     rows = [row["step"] for one in stage.below(job, "metrics") for row in one["rows"]]
     assert sorted(rows) == [1, 2, 3, 4]
     assert end["checkpoint"]["ref"] == f"training/{job}/2/step-4.bin"
+
+
+@pytest.mark.parametrize("point", ["watchdog.decided", "watchdog.dispatched"])
+def test_a_watchdog_that_dies_between_two_steps_is_followed_by_one_that_finishes(
+    stage: Stage, point: str
+) -> None:
+    stage.episodes(1)
+    job = stage.start(hyperparams={"steps": 2, "die_at": 2})["job_id"]
+    wait_for(lambda: True if stage.job(job)["step"] == 1 else None)
+    wait_for(lambda: True if not stage.processes(job) else None)
+    stage.age(job, "heartbeat_at", by_s=40)
+    environment = {**stage.environment, "CONTINUON_FAULT": point}
+    with function_process("training", "training_watchdog", "http", environment) as url:
+        # The backend may need a moment until it says that the trainer is dead.
+        wait_for(lambda: _dies(url) or None, timeout_s=90)
+    end = stage.ended(job, watch=True)
+    assert (end["status"], end["attempt"]) == ("completed", 2)
+    assert stage.works_of(job) == 2
+
+
+def _dies(url: str) -> bool:
+    try:
+        httpx.post(url, timeout=60)
+    except httpx.TransportError:
+        return True
+    return False
 
 
 def test_a_trainer_that_always_dies_is_given_up_with_the_reason(stage: Stage) -> None:
