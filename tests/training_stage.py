@@ -281,9 +281,9 @@ class Stage:
         return [e["action"] for e in found if e["subject"] == f"training_jobs/{job_id}"]
 
     def works_of(self, job_id: str) -> int:
-        """Return how many works the subprocess backend was ever given for a job."""
+        """Return how many works the subprocess backend ever started for a job."""
         name = f"continuon-{job_id.replace('_', '-')}-*"
-        return len(list(self.folder.glob(f"work/**/{name}")))
+        return len(list(self.folder.glob(f"work/**/{name}/started")))
 
     def processes(self, job_id: str) -> list[int]:
         """Return the trainers of a job that run on this machine."""
