@@ -12,7 +12,7 @@ CODEBASES := functions/rlds functions/fleet functions/training functions/models 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test test-unit test-integration test-rules test-e2e test-browser \
-	test-executors test-conformance test-js conformance emulators chaos check lint types imports generated generate format bench bench-quick lock wheels clean
+	test-executors test-conformance test-js conformance fuzz emulators chaos check lint types imports generated generate format bench bench-quick lock wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | \
@@ -75,6 +75,9 @@ test-js: $(READY) $(JAVASCRIPT)/.ready ## Google's JavaScript libraries, from np
 
 conformance: $(READY) ## Compare with Google's emulators and clients' own suites; RECORD=1 renews
 	PYTHONPATH=tests $(BIN)/python -m conformance $(if $(RECORD),--record) $(if $(JSON),--json $(JSON))
+
+fuzz: $(READY) ## Random operations against ours and Google's Firestore, by SEED
+	PYTHONPATH=tests $(BIN)/python -m conformance --fuzz $(or $(SEED),1)
 
 emulators: $(READY) ## One upload under the Firebase CLI's emulators, where it is installed
 	PYTHONPATH=tests $(BIN)/python -m emulators
