@@ -93,7 +93,10 @@ def test_among_lost_answers_nothing_is_made_twice_and_nothing_is_lost(product: P
         _until_answered(lambda v=version: model.point("production", v))  # type: ignore[misc]
     for job in jobs:
         job.announce()
-    trained = [wait_for(lambda j=job: j.output().get("model_ref")) for job in jobs]  # type: ignore[misc]
+    trained = [
+        wait_for(lambda j=job: j.output().get("model_ref"), timeout_s=_TIMEOUT_S)  # type: ignore[misc]
+        for job in jobs
+    ]
     _set_faults(product, {})
     found = product.firestore.collection(f"models/{model.id}/versions").stream()
     statuses = {one.id: one.to_dict()["status"] for one in found}
