@@ -8,6 +8,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import firestore
 from google.cloud.firestore import FieldFilter, Or
+from google.cloud.firestore_v1.query_profile import ExplainOptions
 
 
 def ids(query: Any) -> list[str]:
@@ -120,3 +121,14 @@ async def test_the_asynchronous_client_streams_too(client: Any, items: Any) -> N
     found = [each.id async for each in other.collection(items.id).order_by("n").stream()]
     assert found == ["a", "b"]
     await other._firestore_api.transport.close()
+
+
+@pytest.mark.parametrize("analyze", [False, True])
+def test_an_explanation_is_refused_by_name_and_not_made_up(items: Any, *, analyze: bool) -> None:
+    options = ExplainOptions(analyze=analyze)
+    query = items.limit(1)
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"RunQueryRequest\.explain_options"):
+        list(query.stream(explain_options=options))
+    aggregation = r"RunAggregationQueryRequest\.explain_options"
+    with pytest.raises(exceptions.MethodNotImplemented, match=aggregation):
+        list(query.count().stream(explain_options=options))
