@@ -61,7 +61,7 @@ def publish(
     code_digest: Annotated[str | None, typer.Option(help="Of the training code.")] = None,
     fallback: Annotated[
         list[str] | None,
-        typer.Option(help="Version to go back to when it fails; else the one in production."),
+        typer.Option(help="Version to go back to; else the last three of production."),
     ] = None,
     no_fallback: Annotated[
         bool, typer.Option("--no-fallback", help="Only to what a robot itself ran before.")

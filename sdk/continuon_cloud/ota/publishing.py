@@ -61,6 +61,10 @@ CARD_FILE: Final = "README.md"
 _PINNED: Final = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9._+!-]*)")
 _CONFLICT: Final = 409
 _PROVEN: Final = frozenset({RolloutStatus.PRODUCTION, RolloutStatus.SUPERSEDED})
+_WAYS_BACK: Final = 3
+"""Versions that are signed as a way back, when the publisher names none: the one before may turn
+out to be bad as well."""
+
 _ATTEMPTS: Final = 3
 """Publications of others, for the same robot model at the same time, that one gives way to."""
 
@@ -195,8 +199,8 @@ async def publish_bundle(
         folder: Of the keys; what this publisher has verified of the cloud is kept in it.
         archive: The file.
         built: Its manifest, length and hash.
-        fallback: Versions that robots may go back to from this one. None chooses the highest
-            lower one that reached production and was not taken back.
+        fallback: Versions that robots may go back to from this one. None chooses the three highest
+            lower ones that reached production and were not taken back.
 
     Returns:
         The versions that robots may go back to.
@@ -260,7 +264,7 @@ def _way_back(
 ) -> list[str]:
     versions = [claims_of(target).version for target in known.values()]
     lower = [one for one in versions if is_lower(one, manifest.version) and one in proven]
-    return [max(lower, key=parse_version)] if lower else []
+    return sorted(lower, key=parse_version, reverse=True)[:_WAYS_BACK]
 
 
 async def withdraw_bundle(
