@@ -14,6 +14,7 @@ from continuon.contracts.ota import (
     CreatedBundle,
     PublishedMetadata,
     PublishMetadataRequest,
+    RobotMembership,
     RobotUpdates,
     RolloutReport,
     RolloutRequest,
@@ -84,6 +85,12 @@ class RolloutClient:
     async def robot(self, robot_id: str) -> RobotUpdates:
         """Return which version a robot has, since when, and why not a newer one."""
         return await self._get(f"/robots/{_segment(robot_id)}", RobotUpdates)
+
+    async def set_membership(self, robot_id: str, membership: RobotMembership) -> RobotMembership:
+        """Set a robot's groups and tags; both replace what was there."""
+        path = f"{_ROOT}/robots/{_segment(robot_id)}/membership"
+        body = membership.model_dump(mode="json")
+        return _read(RobotMembership, await self._transport.call("PUT", path, body=body))
 
     async def _get(self, path: str, model: type[_Body]) -> _Body:
         return _read(model, await self._transport.call("GET", _ROOT + path))

@@ -60,11 +60,26 @@ def test_a_bundle_goes_from_its_publication_to_every_robot(stage: OtaStage) -> N
 
 def test_failures_stop_a_rollout_at_once_and_send_robots_back(stage: OtaStage) -> None:
     good, bad = stage.publish("1.0.0"), stage.publish("1.1.0")
-    stage.start(good, stages=[{"percentage": 100}])
     robots = [stage.updater() for _ in range(3)]
     for robot in robots:
+        path = f"/api/ota/robots/{robot.robot.id}/membership"
+        assert stage.operator.call("PUT", path, json={"groups": ["lab"]}).status_code == 200
+    # Every kind of query that a plan can cause, under the indexes that are deployed.
+    stage.start(
+        good,
+        stages=[{"percentage": 100}],
+        target={"groups": ["lab"]},
+        gates={"task": {"margin": 0.05}},
+        policy={"budget": {"*": "50%", "lab": 3}},
+    )
+    for robot in robots:
         robot.install(robot.check()["bundle"])
-    stage.start(bad, stages=[{"percentage": 99.99}, {"percentage": 100}])
+    stage.start(
+        bad,
+        stages=[{"percentage": 99.99}, {"percentage": 100}],
+        gates={"task": {"margin": 0.05}},
+        policy={"budget": {"lab": "100%"}},
+    )
 
     def offer(n: int) -> dict[str, str]:
         return wait_for(lambda: robots[n].check().get("bundle"))

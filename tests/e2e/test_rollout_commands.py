@@ -102,6 +102,13 @@ def test_an_operator_starts_watches_and_takes_back(rollouts: Any, tmp_path: Path
     assert f"{robots[0].robot.id} runs 1.0.0 since" in robot
     assert "Nothing newer (up_to_date)" in robot
 
+    assigned = command(
+        "ota", "rollout", "assign", robots[0].robot.id, "--group", "lab", "--tag", "x"
+    )
+    assert f"{robots[0].robot.id} is in lab and has x." in assigned.stdout
+    command("ota", "rollout", "assign", "nobody", "--group", "lab", expected=5)
+    command("ota", "rollout", "assign", robots[0].robot.id, "--group", "/", expected=2)
+
     back = command("ota", "rollout", "rollback", bundle_id, "--yes", "--reason", "drops cups")
     assert "Robots that took it have no bundle to go back to." in back.stdout
     ended = command("ota", "rollout", "status", bundle_id, "--watch", expected=11)
@@ -149,6 +156,7 @@ def test_a_person_without_the_claim_is_refused(product: Product, rollouts: Any) 
         stranger.call("GET", path),
         stranger.call("GET", f"{path}/rollout"),
         stranger.call("POST", f"{path}/rollout", json=body),
+        stranger.call("PUT", "/api/ota/robots/any/membership", json={"groups": ["x"]}),
         stranger.call("POST", "/api/ota/metadata", json={"files": {"1.root.json": "e30="}}),
     ):
         stage.refused(response, 403, "auth.operator_required")

@@ -18,6 +18,7 @@ from google.api_core import exceptions
 from continuon import limits
 from continuon.auth.problems import SIGNATURE_REPLAYED
 from continuon.errors import ProblemError, UnavailableError
+from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon_ota import deployments
 from continuon_ota.counts import DEPLOYMENTS
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from google.cloud.firestore import AsyncDocumentReference, AsyncWriteBatch
 
-    from continuon.contracts.ota import CheckRequest, ReportRequest
+    from continuon.contracts.ota import CheckRequest, ReportRequest, RobotMembership
     from continuon.platform.firestore import Snapshot
     from continuon.platform.identity import Nonce
     from continuon_ota.policy import BudgetPlaces, Choice
@@ -140,6 +141,28 @@ class DeploymentStore:
         with firestore_errors():
             snapshot = await self._deployment(bundle_id, robot_id).get(**RPC)
         return _deployment_record(snapshot)
+
+    async def set_membership(
+        self, robot_id: str, membership: RobotMembership, *, actor: str, now: datetime
+    ) -> bool:
+        """Set a robot's groups and tags and record who did; False when there is no such robot."""
+        batch = self._documents.batch()
+        reference = self._robot(robot_id)
+        batch.update(reference, membership.model_dump())
+        append_audit(
+            batch,
+            actor=actor,
+            action="robot.membership",
+            subject=reference.path,
+            now=now,
+            detail=f"groups {membership.groups}, tags {membership.tags}",
+        )
+        try:
+            with firestore_errors():
+                await batch.commit(**RPC)
+        except exceptions.NotFound:
+            return False
+        return True
 
     async def _read(self, references: Sequence[AsyncDocumentReference]) -> dict[str, Snapshot]:
         """Read several documents at one moment; by path."""

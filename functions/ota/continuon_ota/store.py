@@ -277,6 +277,20 @@ class BundleStore:
             return False
         return True
 
+    async def record_publication(self, files: list[str], *, actor: str, now: datetime) -> None:
+        """Write into the audit log which signed metadata was published."""
+        batch = self._documents.batch()
+        append_audit(
+            batch,
+            actor=actor,
+            action="ota.metadata.publish",
+            subject="bundles/ota/metadata",
+            now=now,
+            detail=", ".join(files),
+        )
+        with firestore_errors():
+            await batch.commit(**RPC)
+
     async def record_refusal(
         self, bundle_id: str, *, actor: str, action: str, detail: str, now: datetime
     ) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
-from continuon.contracts.ota import Bundle, RolloutReport, RolloutRequest
+from continuon.contracts.ota import Bundle, RobotMembership, RolloutReport, RolloutRequest
 from continuon.contracts.rollouts import RolloutAction, RolloutPlan, RolloutStatus
 from continuon_cloud.cli.exits import ExitCode
 from continuon_cloud.cli.rollout_view import (
@@ -196,6 +196,39 @@ def robot(
 
     found = state.run(get())
     state.show(found.model_dump(mode="json"), lambda out: print_robot(out, found))
+
+
+@app.command()
+def assign(
+    context: typer.Context,
+    robot_id: Annotated[str, typer.Argument(help="Which robot.")],
+    group: Annotated[list[str] | None, typer.Option("--group", help="May be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="May be repeated.")] = None,
+    *,
+    _json: Annotated[bool, JSON] = False,
+) -> None:
+    """Set the groups and tags by which plans select a robot; what is not named is removed.
+
+    For example:
+
+      continuon ota rollout assign 14d4b680 --group warehouse-a --tag gripper-2
+    """
+    state = state_of(context)
+    try:
+        wanted = RobotMembership(groups=group or [], tags=tag or [])
+    except ValidationError as error:
+        raise SettingsError(error.errors()[0]["msg"], code="usage") from error
+
+    async def put() -> RobotMembership:
+        async with ContinuonClient(state.settings()) as client:
+            return await client.rollouts.set_membership(robot_id, wanted)
+
+    found = state.run(put())
+    groups, tags = ", ".join(found.groups) or "no group", ", ".join(found.tags) or "no tag"
+    state.show(
+        found.model_dump(mode="json"),
+        lambda out: out.print(f"{robot_id} is in {groups} and has {tags}.", markup=False),
+    )
 
 
 def _act(

@@ -173,5 +173,7 @@ def print_robot(out: Console, robot: RobotUpdates) -> None:
         out.print(f"  Nothing newer ({robot.reason.value}): {escape(robot.detail)}")
     else:
         out.print(f"  {escape(robot.detail)}")
+    if robot.groups or robot.tags:
+        out.print(f"  groups: {', '.join(robot.groups)}  tags: {', '.join(robot.tags)}")
     if robot.failures:
         out.print(f"  {robot.failures} installations failed in a row.")

@@ -11,6 +11,7 @@ from continuon import limits
 from continuon.contracts.base import Contract, Page, Timestamp
 from continuon.contracts.rollouts import (
     Decision,
+    GroupName,
     RolloutAction,
     RolloutCounts,
     RolloutPlan,
@@ -42,6 +43,7 @@ __all__ = [
     "ReportPhase",
     "ReportRequest",
     "ReportResponse",
+    "RobotMembership",
     "RobotState",
     "RobotUpdates",
     "Rollout",
@@ -334,6 +336,13 @@ class ReportResponse(Contract):
     lease_expires_at: Timestamp | None = None
 
 
+class RobotMembership(Contract):
+    """The groups and tags by which plans select a robot; both replace what was there."""
+
+    groups: list[GroupName] = Field(default_factory=list, max_length=32)
+    tags: list[GroupName] = Field(default_factory=list, max_length=32)
+
+
 class RobotUpdates(Contract):
     """One robot: which version, since when, and why not a newer one."""
 
@@ -343,6 +352,8 @@ class RobotUpdates(Contract):
     bundle_id: str | None = None
     since: Timestamp | None = None
     desired_version: str | None = None
+    groups: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
     phase: ReportPhase | None = Field(default=None, description="Of the last report.")
     lease_expires_at: Timestamp | None = None
     failures: int = 0

@@ -53,7 +53,7 @@ async def get_metadata(file: Annotated[str, Path(pattern=_FILE)]) -> Response:
 
 @router.post("/metadata")
 async def publish_metadata(
-    request: PublishMetadataRequest, _operator: CurrentOperator, now: Now
+    request: PublishMetadataRequest, operator: CurrentOperator, now: Now
 ) -> PublishedMetadata:
     """Publish metadata that was signed offline.
 
@@ -61,7 +61,10 @@ async def publish_metadata(
     already is passed over, so an upload whose answer was lost may be repeated.
     """
     files = {name: _decoded(name, text) for name, text in request.files.items()}
-    return PublishedMetadata(files=await metadata.publish(files, now))
+    written = await metadata.publish(files, now)
+    if written:
+        await BundleStore().record_publication(written, actor=operator.uid, now=now)
+    return PublishedMetadata(files=written)
 
 
 def _decoded(name: str, text: str) -> bytes:

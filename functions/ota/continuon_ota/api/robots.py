@@ -19,6 +19,7 @@ from continuon.contracts.ota import (
     OfferedBundle,
     ReportRequest,
     ReportResponse,
+    RobotMembership,
     RobotState,
     RobotUpdates,
 )
@@ -28,7 +29,7 @@ from continuon.identifiers import ROBOT_ID
 from continuon.platform.identity import Caller, CurrentUser, Now, UnspentCaller
 from continuon.platform.storage import url_signer
 from continuon_ota import policy, rollout
-from continuon_ota.api.operators import is_operator
+from continuon_ota.api.operators import CurrentOperator, is_operator
 from continuon_ota.cohorts import in_cohort, position
 from continuon_ota.deployment_store import (
     BudgetSpent,
@@ -213,6 +214,8 @@ async def robot_updates(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robo
         bundle_id=robot.ota.bundle_id,
         since=robot.ota.since,
         desired_version=robot.desired_version,
+        groups=robot.groups,
+        tags=robot.tags,
         phase=deployment.phase if deployment else None,
         lease_expires_at=holds.lease_expires_at if holds else None,
         failures=robot.ota.failures,
@@ -221,6 +224,17 @@ async def robot_updates(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robo
         reason=answer.reason if isinstance(answer, policy.Refusal) else None,
         detail=detail,
     )
+
+
+@router.put("/robots/{robot_id}/membership")
+async def set_membership(
+    robot_id: _RobotId, request: RobotMembership, operator: CurrentOperator, now: Now
+) -> RobotMembership:
+    """Set the groups and tags of a robot; its next check is decided by them."""
+    changed = await DeploymentStore().set_membership(robot_id, request, actor=operator.uid, now=now)
+    if not changed:
+        raise ProblemError(UPDATES_NOT_FOUND)
+    return request
 
 
 def _imagined(robot: RobotRecord) -> CheckRequest:
