@@ -169,6 +169,7 @@ def test_versions_are_listed_in_pages_newest_first(model: OwnedModel) -> None:
         {"metrics": {"loss": "NaN"}},
         {"lineage": {"episode_ids": ["../x"]}},
         {"crc32c": "AAAA"},
+        {"release_notes": "a\x1b[2Jb"},
     ],
 )
 def test_a_malformed_version_is_refused_and_takes_no_number(
@@ -207,9 +208,19 @@ def test_an_alias_says_what_it_carried_at_any_time(model: OwnedModel) -> None:
     assert [c["reason"] for c in history] == ["try 1", "try 2", "try 1"]
 
 
-def test_a_moment_without_a_zone_is_refused(model: OwnedModel) -> None:
-    response = model.call("GET", "/aliases/production?at=2026-01-01T00:00:00")
+@pytest.mark.parametrize(
+    "moment", ["2026-01-01T00:00:00", "9999-12-31T23:59:59-14:00", "yesterday", "1e400"]
+)
+def test_a_moment_without_a_zone_or_out_of_time_is_refused(moment: str, model: OwnedModel) -> None:
+    response = model.call("GET", f"/aliases/production?at={moment}")
     problem(response, 422, "request.invalid")
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "a\x1b[2Jb", "a\nb", "x" * 501])
+def test_a_reason_is_one_line_of_plain_text(reason: str, model: OwnedModel) -> None:
+    model.release(b"1")
+    problem(model.point("production", 1, reason=reason), 422, "request.invalid")
+    problem(model.call("GET", "/aliases/production"), 404, "model.alias_not_found")
 
 
 def test_of_two_who_expect_the_same_one_wins(model: OwnedModel) -> None:

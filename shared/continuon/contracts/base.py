@@ -13,7 +13,10 @@ __all__ = ["Contract", "Page", "Timestamp"]
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a timestamp needs a time zone (RFC 3339)")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a timestamp has to be between the years 1 and 9999 in UTC") from error
 
 
 def _rfc3339(value: datetime) -> str:

@@ -38,6 +38,7 @@ __all__ = [
     "ModelVersion",
     "PatchModelRequest",
     "PatchVersionRequest",
+    "Reason",
     "SetAliasRequest",
     "VersionNumber",
     "VersionPage",
@@ -57,6 +58,10 @@ VERSION = r"^[1-9][0-9]{0,8}$"
 
 _FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
 _FORMAT = r"^[a-z0-9][a-z0-9.+-]{0,31}$"
+_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_PARAGRAPHS = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
+"""Text without control characters, which a terminal would obey; notes may have lines and tabs."""
+
 _METRIC_NAME = r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$"
 
 _ROUTE_WORDS = frozenset({"aliases", "upload", "versions"})
@@ -99,15 +104,26 @@ Metrics = Annotated[
 Requirements = Annotated[
     dict[
         Annotated[str, StringConstraints(pattern=_METRIC_NAME)],
-        Annotated[str, StringConstraints(max_length=256)],
+        Annotated[str, StringConstraints(max_length=256, pattern=_LINE)],
     ],
     Field(max_length=limits.MODEL_MAX_REQUIREMENTS),
 ]
-ReleaseNotes = Annotated[str, StringConstraints(max_length=limits.MODEL_MAX_NOTES_CHARS)]
-Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.MODEL_MAX_REASON)
+ReleaseNotes = Annotated[
+    str, StringConstraints(max_length=limits.MODEL_MAX_NOTES_CHARS, pattern=_PARAGRAPHS)
 ]
-DisplayName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=limits.MODEL_MAX_REASON, pattern=_LINE
+    ),
+]
+DisplayName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE)
+]
+RobotModel = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+]
 
 
 class VersionStatus(StrEnum):
@@ -142,7 +158,7 @@ class CreateModelRequest(Contract):
     """Make a model, without a version yet."""
 
     model_id: ModelId
-    robot_model: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(
+    robot_model: RobotModel = Field(
         description="The model of robot it is for, as in the robot's RURI."
     )
     name: DisplayName | None = Field(default=None, description="The model id when left out.")

@@ -8,7 +8,13 @@ from fastapi import APIRouter, Query
 
 from continuon import limits
 from continuon.contracts.base import Timestamp
-from continuon.contracts.models import AliasHistory, AliasList, ModelAlias, SetAliasRequest
+from continuon.contracts.models import (
+    AliasHistory,
+    AliasList,
+    ModelAlias,
+    Reason,
+    SetAliasRequest,
+)
 from continuon.errors import ProblemError
 from continuon.paging import decode_cursor, encode_cursor
 from continuon.platform.identity import CurrentUser, Now
@@ -82,7 +88,7 @@ async def remove_alias(
     alias: AliasPath,
     user: CurrentUser,
     now: Now,
-    reason: Annotated[str, Query(min_length=1, max_length=limits.MODEL_MAX_REASON)],
+    reason: Annotated[Reason, Query()],
 ) -> ModelAlias:
     """Let an alias point nowhere. Its history stays, and this is the newest entry of it."""
     await owned(ModelStore(), model_id, user.uid)
