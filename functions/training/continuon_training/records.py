@@ -135,11 +135,7 @@ class JobRecord(Contract):
 
 
 class ArtifactRecord(Contract):
-    """``training_jobs/{job_id}/artifacts/{id}``: one object that a trainer may store.
-
-    Attributes:
-        verified: Whether the stored object was found to be what was announced.
-    """
+    """``training_jobs/{job_id}/artifacts/{id}``: one object that a trainer may store."""
 
     ref: str
     kind: ArtifactKind
@@ -148,7 +144,6 @@ class ArtifactRecord(Contract):
     sha256: str
     step: int | None = None
     attempt: int
-    verified: bool = False
 
 
 class EpisodeChoice(Contract):
