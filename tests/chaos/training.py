@@ -39,6 +39,8 @@ VARIABLES = {
     "CONTINUON_JOB_START_S": "20",
     "CONTINUON_SUBPROCESS_SLOTS": "6",
     "CONTINUON_REDISPATCH_S": "15",
+    # Longer than a dispatcher takes on a machine that is this busy: else they overtake each other.
+    "CONTINUON_DISPATCH_LEASE_S": "10",
     # One account does here what hundreds do elsewhere.
     "CONTINUON_REQUESTS_PER_MINUTE": "1000000",
 }
