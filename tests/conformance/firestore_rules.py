@@ -26,8 +26,8 @@ __all__ = ["AREAS"]
 own = Area("firestore", "own-rules", recorded=False)
 heard = Area("firestore", "rules-listen")
 
-_WAIT_S = 10
-_STREAM_S = 60
+_WAIT_S = 40
+_STREAM_S = 110
 _QUIET_S = 0.3
 
 

@@ -190,7 +190,7 @@ def test_a_detached_subscription_stays_and_answers_no_pull(bench: Any) -> None:
     with pytest.raises(exceptions.FailedPrecondition):
         bench.pull(name)
     with pytest.raises(exceptions.FailedPrecondition):
-        bench.subscriber.subscribe(name, callback=lambda _: None).result(15)
+        bench.subscriber.subscribe(name, callback=lambda _: None).result(60)
 
 
 def test_policies_are_kept_for_topics_and_subscriptions(bench: Any) -> None:
