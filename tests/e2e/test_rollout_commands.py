@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from continuon_cloud.cli import run
 from function_processes import function_process
 from ota_stage import PASSWORD, OtaStage, operator
 
@@ -31,33 +31,32 @@ policy:
 
 
 @dataclass(frozen=True)
+class Done:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
 class Command:
-    """The command with a home folder in which an operator is signed in."""
+    """The command in this process, with a home folder in which an operator is signed in."""
 
     product: Product
     home: Path
 
-    def __call__(
-        self, *arguments: str, stdin: str = "", expected: int = 0
-    ) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            **self.product.cloud.env,
-            "CONTINUON_URL": self.product.cloud.url,
-            "CONTINUON_HOME": str(self.home),
-            "PYTHONUTF8": "1",
-        }
-        done = subprocess.run(  # noqa: S603 - our own
-            [sys.executable, "-c", "from continuon_cloud.cli import main; main()", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == expected, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+    def __call__(self, *arguments: str, stdin: str = "", expected: int = 0) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.product.cloud.env.items():
+                patch.setenv(name, value)
+            patch.setenv("CONTINUON_URL", self.product.cloud.url)
+            patch.setenv("CONTINUON_HOME", str(self.home))
+            patch.setattr("sys.stdin", io.StringIO(stdin))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = run(arguments)
+        done = Done(out.getvalue(), err.getvalue())
+        assert status == expected, done
         return done
 
     def document(self, *arguments: str, expected: int = 0) -> Any:
