@@ -88,6 +88,10 @@ class WorkerProcess:
     def terminate(self) -> tuple[int, Any]:
         """Send SIGTERM; return the exit status and what it printed."""
         self.process.send_signal(signal.SIGTERM)
+        return self.finish()
+
+    def finish(self) -> tuple[int, Any]:
+        """Wait for its end; return the exit status and what it printed."""
         out, _ = self.process.communicate(timeout=60)
         return self.process.returncode, json.loads(out)
 

@@ -123,6 +123,9 @@ class TrainerJob:
     def check(self) -> None:
         """Raise `StoppedError` or `CloudLostError` if the job is to end."""
         self._api.patience.check()
+        if self._background.done():
+            # It only ends by a defect, and without heartbeats the job would be lost unnoticed.
+            self._background.result()
 
     def load_episodes(self, **options: Any) -> EpisodeDataset:
         """Download the job's episodes into the cache, compare their digests, and load them.

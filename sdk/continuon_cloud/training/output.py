@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +34,10 @@ class _Tee(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return self._original.encoding
+
+    def __getattr__(self, name: str) -> Any:
+        # Such as `buffer`: bytes that are written past this one are not in the log.
+        return getattr(self._original, name)
 
     def writable(self) -> bool:
         return True

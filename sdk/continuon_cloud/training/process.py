@@ -29,6 +29,9 @@ DEFAULT_COMMAND: Final = (sys.executable, "-m", "behaviour_cloning", "--job")
 GRACE_S: Final = 20.0
 """How long a trainer may take to end after SIGTERM; then its group is killed."""
 
+_DRAIN_S: Final = 5.0
+"""How long output may follow after the trainer ended."""
+
 _TAIL_LINES: Final = 40
 _LINE_BYTES: Final = 64 * 1024
 
@@ -159,7 +162,9 @@ class TrainerProcess:
         status = await self._process.wait()
         # Whatever it started goes with it; a straggler would hold the output open, or a GPU.
         self._signal(signal.SIGKILL)
-        await self._reader
+        # A child that left the group may hold the output open for ever.
+        await asyncio.wait({self._reader}, timeout=_DRAIN_S)
+        self._reader.cancel()
         return 128 - status if status < 0 else status
 
     async def end(self, *, grace_s: float = GRACE_S) -> int:

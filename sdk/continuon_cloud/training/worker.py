@@ -47,6 +47,9 @@ idle worker costs the cloud two requests a minute."""
 LONGEST_OUTAGE_WAIT_S: Final = 60.0
 """Between two questions when the cloud is out of reach."""
 
+_TAIL_CHARS: Final = MAX_JOB_ERROR_CHARS - 200
+"""Of a mute trainer's output, behind a sentence."""
+
 _LAST_WORDS_S: Final = 10.0
 """How long a worker that is ending tries to give its job back; then the lease has to run out."""
 
@@ -270,32 +273,40 @@ class Worker:
 
     async def _settle(self, run: _Run, status: int) -> Outcome:
         """Tell the cloud what the trainer could not say itself."""
-        if status == TrainerExit.COMPLETED:
-            return "completed"
-        if status == TrainerExit.STOPPED or run.stopped:
+        if run.stopped or status == TrainerExit.STOPPED:
             return "stopped"
         run.api.patience = Patience(_LAST_WORDS_S)
-        goes_on = status in _GIVEN_BACK or status > _KILLED or self._ending.is_set()
+        if status in _GIVEN_BACK or status > _KILLED or (self._ending.is_set() and status):
+            await self._release(run, status)
+            return "released"
+        reported = await self._report_failure(run, status)
+        return "completed" if status == TrainerExit.COMPLETED and not reported else "failed"
+
+    async def _release(self, run: _Run, status: int) -> None:
+        reason = f"the trainer ended with status {status}"
         # Refused: it ended or went to another worker. No answer: its lease runs out by itself.
         with contextlib.suppress(ClientError):
-            if goes_on:
-                reason = f"the trainer ended with status {status}"
-                await run.api.release(ReleaseRequest(attempt=run.lease.attempt, reason=reason))
-            else:
-                await self._report_failure(run, status)
-        return "released" if goes_on else "failed"
+            await run.api.release(ReleaseRequest(attempt=run.lease.attempt, reason=reason))
 
-    async def _report_failure(self, run: _Run, status: int) -> None:
-        """Fail a job whose trainer ended without a word; what it did report stays."""
-        assignment = await run.api.assignment()
-        message = f"The trainer ended with status {status}.\n{run.trainer.tail}".strip()
-        request = CallbackRequest(
-            attempt=run.lease.attempt,
-            sequence=assignment.sequence + 1,
-            state=CallbackState.FAILED,
-            error=JobError(code="trainer.exit", message=message[-MAX_JOB_ERROR_CHARS:]),
-        )
-        await run.api.callback(request)
+    async def _report_failure(self, run: _Run, status: int) -> bool:
+        """Fail a job whose trainer ended without a word; tell whether it had to be said."""
+        try:
+            assignment = await run.api.assignment()
+            message = f"The trainer ended with status {status} and did not report its end."
+            request = CallbackRequest(
+                attempt=run.lease.attempt,
+                sequence=assignment.sequence + 1,
+                state=CallbackState.FAILED,
+                error=JobError(
+                    code="trainer.exit",
+                    # The end of the output: that is where a traceback says what happened.
+                    message=f"{message}\n{run.trainer.tail[-_TAIL_CHARS:]}",
+                ),
+            )
+            return (await run.api.callback(request)).applied
+        except ClientError:
+            # It has ended, as it should, or went to another worker, or the cloud is silent.
+            return False
 
 
 def _fresh(folder: Path, cache: Path) -> None:

@@ -169,6 +169,51 @@ def test_the_trainer_of_the_documentation_goes_on_where_it_was_killed(
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("plan", "status"), [({"silent_end": True}, 0), ({"exit_at": 1, "exit_status": 7}, 7)]
+)
+def test_a_trainer_that_ends_without_a_word_fails_the_job_with_its_last_ones(
+    lab: Lab, plan: dict[str, Any], status: int, tmp_path: Path
+) -> None:
+    environment = environment_of(lab.stage.owner, tmp_path / "home")
+    job_id = lab.start(f"mute-{status}", **plan)
+    options = ("--command", f"{sys.executable} {FAKE_TRAINER}")
+    with worker_process(environment, tmp_path / "work", f"mute-{status}", *options) as worker:
+        ended = lab.stage.ended(job_id)
+        _, said = worker.terminate()
+
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "trainer.exit")
+    assert f"ended with status {status}" in ended["error"]["message"]
+    assert status == 0 or "this is the end of the output" in ended["error"]["message"]
+    assert [(one["outcome"], one["exit_status"]) for one in said["jobs"]] == [("failed", status)]
+
+
+def test_an_exception_of_a_trainer_is_the_jobs_error_and_its_traceback_is_in_the_log(
+    lab: Lab, tmp_path: Path
+) -> None:
+    program = tmp_path / "broken.py"
+    program.write_text(
+        "import sys\n"
+        "from continuon_cloud.training import run_trainer\n"
+        "def train(job):\n"
+        "    print('token', job.context.token)\n"
+        "    raise ZeroDivisionError('nothing to divide by')\n"
+        "sys.exit(run_trainer(train))\n"
+    )
+    environment = environment_of(lab.stage.owner, tmp_path / "home")
+    job_id = lab.start("broken")
+    options = ("--command", f"{sys.executable} {program}", "--once")
+    with worker_process(environment, tmp_path / "work", "broken", *options) as worker:
+        ended = lab.stage.ended(job_id)
+        status, _ = worker.finish()
+
+    log = lab.log(job_id)
+    assert (status, ended["error"]["code"]) == (10, "trainer.crashed")
+    assert "nothing to divide by" in ended["error"]["message"]
+    assert "Traceback (most recent call last)" in log
+    assert "token [secret]" in log
+
+
 def test_a_broken_link_costs_no_step(lab: Lab, undisturbed: bytes, tmp_path: Path) -> None:
     job_id = lab.start("cut")
     with breakable_link(lab.stage.product.cloud.url) as link:
