@@ -83,7 +83,10 @@ def test_nobody_writes(collection: str, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["get", "list", *WRITES])
-def test_no_object_is_reachable_past_the_signed_urls(method: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["episodes/raw/1", "models/production/m/1/policy.npz", "training/job_1/1/model.npz"]
+)
+def test_no_object_is_reachable_past_the_signed_urls(name: str, method: str) -> None:
     base = replace(document_request(method, "x/1"), service="firebase.storage")
-    request = replace(base, path=("b", "continuon-rlds", "o", "episodes", "raw", "1"))
+    request = replace(base, path=("b", "continuon-rlds", "o", *name.split("/")))
     assert not STORAGE.evaluate(request).allowed
