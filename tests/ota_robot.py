@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import ssl
 import sys
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from continuon_cloud.ota.install import InstallOptions
 from continuon_cloud.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -91,7 +93,17 @@ class TestRobot:
         """Do one round as one process would that starts, works and ends."""
         return asyncio.run(self._round())
 
+    async def run(self, on_round: Callable[[Round], None]) -> None:
+        """Work until cancelled."""
+        async with self._agent() as agent:
+            await agent.run(on_round)
+
     async def _round(self) -> Round:
+        async with self._agent() as agent:
+            return await agent.round()
+
+    @asynccontextmanager
+    async def _agent(self) -> AsyncIterator[UpdateAgent]:
         key = Ed25519PrivateKey.generate()
         settings = Settings(self.url, self.home)
         robot = RobotIdentity(RURI, key)
@@ -99,7 +111,7 @@ class TestRobot:
             client = ContinuonClient(settings, robot=robot, http=http)
             clock = TrustedClock(lambda: self.now)
             with UpdateAgent(client, self.folder, self.options(), clock=clock) as agent:
-                return await agent.round()
+                yield agent
 
     # --- What is on its disk --------------------------------------------------------------------
 

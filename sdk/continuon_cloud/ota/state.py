@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from continuon_cloud.ota.errors import UpdateError
 from continuon_cloud.ota.faults import FaultPoint, reach
@@ -63,6 +63,12 @@ class AgentState:
                 hint="Move it away; what is installed stays, and is installed anew on the next "
                 "offer.",
             ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file."""

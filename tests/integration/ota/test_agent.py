@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,10 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ota_mirror import Lie
+from ota_robot import QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from continuon_cloud.ota.agent import Round
     from ota_mirror import Mirror
     from ota_robot import TestRobot
     from ota_trust import TrustBench
@@ -192,6 +198,44 @@ def test_a_network_that_is_down_is_no_failure_of_the_bundle(
     mirror.lies.clear()
     assert running.round().outcome == "installed"
     assert mirror.error_codes() == []
+
+
+def test_a_cap_of_the_rate_is_kept(running: TestRobot, mirror: Mirror) -> None:
+    size = len(mirror.bench.bundles[BUNDLE.removeprefix("/bundles/")])
+    began = time.monotonic()
+    capped = replace(running, limits=replace(QUICK, bytes_per_s=size * 2))
+    assert capped.round().outcome == "installed"
+    assert time.monotonic() - began > 0.4
+
+
+# --- When it asks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notice", ["file", "signal"])
+async def test_a_waiting_agent_asks_at_once_on_notice(
+    running: TestRobot, mirror: Mirror, notice: str
+) -> None:
+    mirror.offer = None
+    rounds: list[Round] = []
+    twice = asyncio.Event()
+
+    def on_round(done: Round) -> None:
+        rounds.append(done)
+        if len(rounds) == 1 and notice == "file":
+            (running.folder / "check-now").touch()
+        elif len(rounds) == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        else:
+            twice.set()
+
+    work = asyncio.create_task(running.run(on_round))
+    async with asyncio.timeout(60):
+        await twice.wait()
+    work.cancel()
+    await asyncio.wait({work})
+    # The cloud had said fifteen minutes.
+    assert {done.wait_s for done in rounds} == {900}
+    assert not (running.folder / "check-now").exists()
 
 
 # --- Reports ------------------------------------------------------------------------------------

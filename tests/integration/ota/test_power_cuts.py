@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ota_mirror import Mirror
     from ota_robot import TestRobot
 
+pytestmark = pytest.mark.timeout(600)
 KILLED = -9
 MOST_POINTS = 200
 
