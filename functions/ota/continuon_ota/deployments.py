@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from continuon import limits
-from continuon.contracts.ota import ReportPhase
+from continuon.contracts.ota import OfferDirection, ReportPhase
 from continuon.errors import ProblemError
 from continuon_ota.cohorts import position
 from continuon_ota.errors import DEPLOYMENT_NOT_OFFERED
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "apply_report", "has_offer", "offer"]
 
 _FAILURES: Final = frozenset({ReportPhase.FAILED, ReportPhase.ROLLED_BACK})
+_FAILED: Final = frozenset({Outcome.FAILED, Outcome.STRANDED})
+_PENDING: Final = {
+    OfferDirection.FORWARD: Outcome.PENDING,
+    OfferDirection.BACK: Outcome.RETURNING,
+}
 _ENDS: Final = _FAILURES | {ReportPhase.HEALTHY}
 
 
@@ -80,7 +85,7 @@ def offer(
         changes["lease_expires_at"] = _extended(base, lease, now)
     else:
         changes |= {
-            "outcome": Outcome.PENDING,
+            "outcome": _PENDING[choice.direction],
             "phase": None,
             "installing": False,
             "direction": choice.direction.value,
@@ -149,19 +154,30 @@ def _advanced(
 ) -> DeploymentRecord:
     changes: dict[str, Any] = {"phase": request.phase, "updated_at": now}
     changes |= _reported(before, request)
+    lease = timedelta(seconds=lease_s)
     if request.phase in _ENDS:
         failed = request.phase in _FAILURES
         changes |= {
-            "outcome": Outcome.FAILED if failed else Outcome.SUCCEEDED,
+            "outcome": _end(before, failed=failed),
             "installing": False,
             "lease_expires_at": None,
         }
         changes["error"] = request.error.model_dump() if failed and request.error else None
-        changes["failures"] = before.failures + (failed and before.outcome is not Outcome.FAILED)
-    elif before.outcome is Outcome.PENDING:
-        changes["installing"] = request.phase is ReportPhase.INSTALLED
-        changes["lease_expires_at"] = _extended(before, timedelta(seconds=lease_s), now)
+        changes["failures"] = before.failures + (failed and before.outcome not in _FAILED)
+    elif before.outcome in _PENDING.values():
+        installed = request.phase is ReportPhase.INSTALLED
+        # Only a forward installation that goes silent is the bundle's fault.
+        changes["installing"] = installed and before.outcome is Outcome.PENDING
+        # What it has written it has to try: that time is its own, however long the download took.
+        until = now + lease if installed else _extended(before, lease, now)
+        changes["lease_expires_at"] = until
     return before.model_copy(update=changes)
+
+
+def _end(before: DeploymentRecord, *, failed: bool) -> Outcome:
+    if before.direction == OfferDirection.BACK:
+        return Outcome.STRANDED if failed else Outcome.ADOPTED
+    return Outcome.FAILED if failed else Outcome.SUCCEEDED
 
 
 def _reported(before: DeploymentRecord, request: ReportRequest) -> dict[str, Any]:

@@ -97,9 +97,12 @@ def choose(
         text = "What runs was withdrawn, and there is no earlier bundle; use the other slot."
         return Refusal(NoUpdateReason.WITHDRAWN_NO_PREVIOUS, text, limits.OTA_CHECK_INTERVAL_S)
     policy = way_back.rollout.plan.policy if way_back.rollout.plan else RobotPolicy()
-    # No window, cohort or rest: what runs is known to be bad.
-    return state_refusal(policy, request.state, way_back.archive.size_bytes) or Choice(
-        way_back, OfferDirection.BACK, policy
+    # No window and no cohort: what runs is known to be bad. A rest is one that ways back earned,
+    # because becoming healthy with what runs had ended any other.
+    return (
+        _rest(robot, now)
+        or state_refusal(policy, request.state, way_back.archive.size_bytes)
+        or Choice(way_back, OfferDirection.BACK, policy)
     )
 
 
@@ -171,11 +174,8 @@ def _is_newer(version: str, running: str | None) -> bool:
 def _timing(
     robot: RobotRecord, request: CheckRequest, plan: RolloutPlan, now: datetime
 ) -> Refusal | None:
-    resting = robot.ota.resting_until
-    if resting is not None and resting > now:
-        text = f"It rests until {resting:%Y-%m-%d %H:%M} UTC after {limits.OTA_MAX_FAILURES} "
-        text += "failed installations."
-        return Refusal(NoUpdateReason.RESTING, text, _seconds_until(resting, now))
+    if (rest := _rest(robot, now)) is not None:
+        return rest
     opening = next_opening(plan.policy.windows, now, request.timezone)
     if opening is not None:
         zone = request.timezone or "UTC"
@@ -184,6 +184,15 @@ def _timing(
             text += " This time zone is unknown; UTC was used."
         return Refusal(NoUpdateReason.WINDOW_CLOSED, text, _seconds_until(opening, now))
     return None
+
+
+def _rest(robot: RobotRecord, now: datetime) -> Refusal | None:
+    resting = robot.ota.resting_until
+    if resting is None or resting <= now:
+        return None
+    text = f"It rests until {resting:%Y-%m-%d %H:%M} UTC after {limits.OTA_MAX_FAILURES} "
+    text += "failed installations."
+    return Refusal(NoUpdateReason.RESTING, text, _seconds_until(resting, now))
 
 
 def _seconds_until(moment: datetime, now: datetime) -> int:

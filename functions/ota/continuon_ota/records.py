@@ -77,13 +77,19 @@ class Outcome(StrEnum):
         PENDING: It has not ended.
         SUCCEEDED: The robot is healthy with it.
         FAILED: It failed, or the robot went back.
-        ADOPTED: The robot runs it without having been offered it; the gate does not count it.
+        ADOPTED: The robot is healthy with it, and came to it by another way: it was installed by
+            other means, or is what the robot went back to. The gate does not count it.
+        RETURNING: The robot is on its way back to it.
+        STRANDED: The way back to it failed. That says nothing about the bundle, which it had been
+            healthy with.
     """
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     ADOPTED = "adopted"
+    RETURNING = "returning"
+    STRANDED = "stranded"
 
 
 class DeploymentRecord(Contract):

@@ -178,7 +178,8 @@ async def _step(
 def _counts_differ(before: RolloutRecord, after: RolloutRecord, counts: RolloutCounts) -> bool:
     """Say whether a step has something to write: counts that people would see change."""
     known = before.decision.counts if before.decision else None
-    return before.counted_at is None or before.group_sizes != after.group_sizes or known != counts
+    # The moment of a count of the fleet is kept with it, or it would be counted anew each minute.
+    return before.counted_at is None or before.sizes_at != after.sizes_at or known != counts
 
 
 async def _supersede(

@@ -214,6 +214,20 @@ async def test_a_first_bundle_that_is_withdrawn_leaves_robots_to_their_other_slo
     assert (await robot.check())["reason"] == "withdrawn_no_previous"
 
 
+async def test_robots_that_cannot_go_back_do_not_halt_what_they_should_go_back_to(
+    world: World,
+) -> None:
+    good = await world.in_production("1.0.0")
+    bad = await world.in_production("1.1.0")
+    robots = [await installed(world, bad, "1.1.0") for _ in range(3)]
+    await world.act(bad, "halt")
+    for robot in robots:
+        assert (await robot.check())["bundle"]["direction"] == "back"
+        await robot.report(good, "failed")
+    await world.minutes(2)
+    assert await world.status(good) == "production"
+
+
 async def test_the_way_back_needs_a_place_in_the_budget_too(world: World) -> None:
     await world.in_production("1.0.0", policy={"budget": {"*": 1}})
     bad = await world.in_production("1.1.0", policy={"budget": {"*": 9}})

@@ -80,6 +80,24 @@ def test_an_offer_that_ran_out_is_a_new_attempt() -> None:
     assert (again.attempts, again.offered_at) == (2, NOW + timedelta(hours=2))
 
 
+def test_a_way_back_counts_neither_for_nor_against_the_bundle_it_leads_to() -> None:
+    way = Choice(BUNDLE, OfferDirection.BACK, RobotPolicy())
+    for phase, outcome in [(P.HEALTHY, Outcome.ADOPTED), (P.FAILED, Outcome.STRANDED)]:
+        one = Reporting(deployments.offer(way, robot(), check(), None, places=[], now=NOW))
+        assert one.at.outcome is Outcome.RETURNING
+        one.report(P.INSTALLED)
+        assert (one.at.outcome, one.at.installing) == (Outcome.RETURNING, False)
+        one.report(phase)
+        assert one.at.outcome is outcome
+    assert (one.at.failures, one.robot.ota.failures) == (1, 1)
+
+
+def test_a_slow_download_leaves_time_to_try_what_was_installed() -> None:
+    one = Reporting(offered())
+    one.report(P.INSTALLED, at=timedelta(hours=9))
+    assert one.at.lease_expires_at == NOW + timedelta(hours=10)
+
+
 def test_an_offer_is_not_held_for_ever_by_asking() -> None:
     record = offered()
     for minutes in range(30, 300, 30):

@@ -198,9 +198,17 @@ def test_a_newer_version_is_a_better_way_out_than_the_previous() -> None:
     assert (answer.bundle.version, answer.direction) == ("1.2.0", OfferDirection.FORWARD)
 
 
-def test_the_way_back_waits_for_no_window_and_no_rest() -> None:
+def test_the_way_back_waits_for_no_window() -> None:
     nightly = live("1.0.0", policy={"windows": [{"start": "14:00", "end": "16:00"}]})
     assert back(way_back=nightly).direction is OfferDirection.BACK
+
+
+def test_a_robot_that_cannot_go_back_rests_between_its_tries() -> None:
+    resting = robot(ota={"resting_until": NOW + timedelta(hours=2)})
+    answer = policy.choose(
+        resting, check("1.1.0"), [], way_back=live("1.0.0"), withdrawn=True, now=NOW
+    )
+    assert refused(answer) is R.RESTING
 
 
 def test_even_the_way_back_does_not_disturb_a_remote_session() -> None:
