@@ -14,6 +14,7 @@ import pytest
 from sdk_bench import write_episode
 
 ROOT = Path(__file__).parents[3]
+_OF_THE_UPDATE_AGENT = ("continuon_cloud.ota", "continuon_cloud.cli.ota_fleet")
 SERVER_PARTS = {
     "fastapi",
     "starlette",
@@ -26,7 +27,7 @@ SERVER_PARTS = {
 
 def run(*command: str | Path, status: int = 0) -> str:
     done = subprocess.run(  # noqa: S603 - the commands are written in this file
-        [str(part) for part in command], capture_output=True, text=True, timeout=100, check=False
+        [str(part) for part in command], capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == status, done.stderr
     return done.stdout
@@ -52,7 +53,7 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_no_server_part_is_installed(robot: Path) -> None:
     listed = run(
         sys.executable, "-m", "pip", "--python", robot / "python", "list", "--format", "json"
@@ -75,11 +76,32 @@ def test_command_works_in_the_fresh_environment(robot: Path, tmp_path: Path) -> 
     assert report["verdict"] == "invalid"
 
 
-@pytest.mark.slow
-def test_every_module_imports_without_the_server(robot: Path) -> None:
+def _import_all(python: Path, *, updates: bool) -> str:
+    """Import every module; those of the update agent only where its extra is installed."""
     script = (
         "import importlib, pkgutil, continuon_cloud as package\n"
         "for found in pkgutil.walk_packages(package.__path__, 'continuon_cloud.'):\n"
-        "    importlib.import_module(found.name)\n"
+        f"    if {updates} or not found.name.startswith({_OF_THE_UPDATE_AGENT}):\n"
+        "        importlib.import_module(found.name)\n"
     )
-    run(robot / "python", "-W", "error", "-c", script)
+    return run(python, "-W", "error", "-c", script)
+
+
+@pytest.mark.slow
+def test_every_module_imports_without_the_server(robot: Path) -> None:
+    _import_all(robot / "python", updates=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_update_agent_needs_its_extra_and_no_server(robot: Path) -> None:
+    folder = robot.parent.parent
+    python = folder / "updates" / "bin" / "python"
+    venv.create(folder / "updates", with_pip=False)
+    shared, client = sorted((folder / "wheels").iterdir())
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wanted = [f"continuon[ota] @ {shared.as_uri()}", f"{client}[ota]"]
+    run(*pip, "--python", python, "install", *wanted)
+    _import_all(python, updates=True)
+    listed = run(sys.executable, "-m", "pip", "--python", python, "list", "--format", "json")
+    assert not {package["name"].lower() for package in json.loads(listed)} & SERVER_PARTS
