@@ -58,7 +58,6 @@ CRASH_POINTS = (
 
 DURATIONS = {
     "CONTINUON_JOB_POLL_S": "1",
-    "CONTINUON_DISPATCH_LEASE_S": "4",
     "CONTINUON_REDISPATCH_S": "3",
     "CONTINUON_JOB_CLEANUP_GRACE_S": "0",
     "CONTINUON_HEARTBEAT_S": "1",
@@ -241,6 +240,11 @@ class Stage:
                 value = value[part]
             fields[name] = value - earlier
         self.change(job_id, fields)
+
+    def end_dispatch_lease(self, job_id: str) -> None:
+        """Let the lease of a dead dispatcher end now; a later delivery can take over."""
+        if self.job(job_id)["dispatch"].get("until"):
+            self.age(job_id, "dispatch.until")
 
     def watch(self) -> dict[str, int]:
         """Run the watchdog once and return what it did."""

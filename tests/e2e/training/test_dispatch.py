@@ -11,8 +11,6 @@ import pytest
 from product import wait_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from training_stage import Stage
 
 _DIFFERS = {
@@ -69,6 +67,7 @@ def test_a_process_killed_between_two_steps_leaves_one_run_and_the_same_end(
     marker = stage.arm(point)
     job = stage.start(hyperparams={"steps": 2})["job_id"]
     wait_for(lambda: marker.exists() or None, timeout_s=90)
+    stage.end_dispatch_lease(job)
     if point in {"callback.ended", "finish.published"}:
         stage.until(job, "completed")
         stage.age(job, "completed_at", by_s=60)
@@ -199,19 +198,20 @@ def test_a_backend_that_refuses_ends_the_job_with_its_words(stage: Stage) -> Non
     assert stage.works_of(job) == 0
 
 
-def _waiting(stage: Stage, count: int) -> tuple[str, list[str], Path]:
-    """Return a job whose dispatcher died, so that it waits, and its episodes."""
+def _waiting(stage: Stage, count: int) -> tuple[str, list[str]]:
+    """Return a job that waits for the end of a dead dispatcher's lease, and its episodes."""
     episodes = stage.episodes(count)
     marker = stage.arm("dispatch.leased")
     job = stage.start(hyperparams={"steps": 1})["job_id"]
     wait_for(lambda: marker.exists() or None, timeout_s=90)
-    return job, episodes, marker
+    return job, episodes
 
 
 def test_episodes_deleted_or_rejected_while_queued_are_left_out(stage: Stage) -> None:
-    job, (kept, deleted, rejected), _ = _waiting(stage, 3)
+    job, (kept, deleted, rejected) = _waiting(stage, 3)
     stage.product.firestore.document(f"rlds_episodes/{deleted}").delete()
     stage.product.firestore.document(f"rlds_episodes/{rejected}").update({"status": "rejected"})
+    stage.end_dispatch_lease(job)
     config = stage.ended(job)["config"]
     assert stage.job(job)["status"] == "completed"
     assert config["episode_ids"] == [kept]
@@ -221,9 +221,10 @@ def test_episodes_deleted_or_rejected_while_queued_are_left_out(stage: Stage) ->
 
 
 def test_a_job_whose_episodes_are_all_gone_fails_and_says_so(stage: Stage) -> None:
-    job, episodes, _ = _waiting(stage, 2)
+    job, episodes = _waiting(stage, 2)
     for name in episodes:
         stage.product.firestore.document(f"rlds_episodes/{name}").delete()
+    stage.end_dispatch_lease(job)
     end = stage.ended(job)
     assert (end["status"], end["error"]["code"]) == ("failed", "job.no_episodes")
     assert "All 2 episodes" in end["error"]["message"]
