@@ -21,7 +21,9 @@ def wrong_usage(error: ValidationError) -> typer.BadParameter:
     """Return a request's first defect as the command line's."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return typer.BadParameter(f"{place}: {first['msg']}" if place else first["msg"])
+    # Pydantic says so of what a validator of ours refused in its own words.
+    words = first["msg"].removeprefix("Value error, ")
+    return typer.BadParameter(f"{place}: {words}" if place else words)
 
 
 def hyperparams_of(file: Path | None, params: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,8 @@ _REDRAW_S: Final = 0.5
 
 def run_fleet(state: CliState, options: FleetOptions, root: bytes) -> None:
     """Run ``options.robots`` robots until they are done, and show the end."""
+    # A thousand robots would say in a thousand lines what the table says in one.
+    logging.getLogger("continuon_cloud.ota").setLevel(logging.ERROR)
     fleet = Fleet(state.settings(), options, root)
     if state.as_json or not state.err.is_terminal:
         final = state.run(fleet.run(lambda _: None))

@@ -14,11 +14,13 @@ from typing import Annotated
 
 import platformdirs
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from continuon.contracts.training import LeaseResponse
+from continuon.contracts.training import LeaseRequest, LeaseResponse
 from continuon_cloud.cli.exits import ExitCode
+from continuon_cloud.cli.job_options import wrong_usage
 from continuon_cloud.cli.state import JSON, CliState, state_of
 from continuon_cloud.client import ContinuonClient
 from continuon_cloud.errors import SettingsError
@@ -73,10 +75,15 @@ def worker(
       continuon worker --backend-label lab --command "python my_trainer.py" --pass-env HF_HOME
     """
     state = state_of(context)
+    worker_id = worker_id or _default_id()
+    try:
+        LeaseRequest(worker_id=worker_id, backend_label=backend_label)
+    except ValidationError as error:
+        raise wrong_usage(error) from error
     base = folder or platformdirs.user_cache_path("continuon") / "worker"
     with _own_folder(base.absolute()) as own:
         options = WorkerOptions(
-            worker_id=worker_id or _default_id(),
+            worker_id=worker_id,
             backend_label=backend_label,
             folder=own,
             command=_command(command),

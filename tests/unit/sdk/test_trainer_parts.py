@@ -167,7 +167,19 @@ def test_hyperparameters_of_a_file_are_replaced_one_by_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", [["worker"], ["worker", "--backend-label", "x", "--command", "'"]]
+    "arguments",
+    [
+        [],
+        ["--backend-label", "Not A Label"],
+        ["--backend-label", "x", "--worker-id", "-"],
+        ["--backend-label", "x", "--command", "'"],
+        ["--backend-label", "x", "--command", ""],
+    ],
 )
-def test_a_worker_without_label_or_command_is_wrong_usage(arguments: list[str]) -> None:
-    assert run(arguments) == 2
+def test_a_worker_without_usable_names_or_command_is_wrong_usage(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(["--home", str(tmp_path), "worker", "--folder", str(tmp_path), *arguments])
+
+    assert status == 2
+    assert "Traceback" not in capsys.readouterr().err
