@@ -144,6 +144,13 @@ class TrainedJob:
     def _document(self) -> Any:
         return self.product.firestore.collection("training_jobs").document(self.job_id)
 
+    def card(self, text: bytes) -> None:
+        """Store a model card beside the artifact, as a trainer does."""
+        ref = f"{self.ref.rpartition('/')[0]}/model_card.md"
+        self.product.storage.bucket(BUCKET).blob(ref).upload_from_string(text)
+        announced = {"ref": ref, "kind": "model_card", "attempt": 1}
+        self._document.collection("artifacts").document("card").set(announced)
+
     def announce(self, data: bytes | None = None) -> None:
         """Publish that the job has finished."""
         body = {"job_id": self.job_id, "status": "completed", "owner_id": self.owner_id}

@@ -46,12 +46,14 @@ def test_a_completed_job_is_registered_with_all_that_it_was_made_of(
 ) -> None:
     job = TrainedJob(product, owner.uid)
     job.finish()
+    job.card(b"# A small policy\r\n\x1b[2Jtrained on two episodes\n")
     assert registered(job)["status"] == "registered"
     found = owner.call("GET", f"/api/v1/{job.output()['model_ref']}").json()
     assert found["training_job_id"] == job.job_id
     assert found["lineage"]["episode_ids"] == ["ep_1", "ep_2"]
     assert (found["status"], found["stage"], found["created_by"]) == ("ready", "seed", "training")
     assert found["metrics"] == {"loss": 0.5, "eval/mse": 1.0}
+    assert found["release_notes"] == "# A small policy\n[2Jtrained on two episodes"
     stored = product.storage.bucket(BUCKET).blob(found["storage_ref"]).download_as_bytes()
     assert stored == job.data
     assert found["storage_ref"].startswith("models/seed/companion-v1-")

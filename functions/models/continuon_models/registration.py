@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["register_job"]
 
 _LOGGER: Final = logging.getLogger("continuon.models")
+_MAX_CARD_BYTES: Final = 256 * 1024
+"""A model card is read into memory; a larger file is none."""
+
 _REGISTERED: Final = "registered"
 _REFUSED: Final = "refused"
 
@@ -99,13 +102,14 @@ async def _register(store: ModelStore, job: JobRecord, now: datetime) -> Version
         # An earlier delivery died before it told the job. What it copied from may be gone by now.
         return known
     source = await _checked(store, artifact)
+    notes = await _notes(store, job.job_id, artifact)
     crash_point("register.checked")
     record = await store.register(
         model.model_id,
         key,
         artifact.sha256,
         lambda present, version: service.version_of_job(
-            job, artifact, present, version, crc32c=source.crc32c, now=now
+            job, artifact, present, version, crc32c=source.crc32c, notes=notes, now=now
         ),
     )
     crash_point("register.numbered")
@@ -149,6 +153,15 @@ async def _checked(store: ModelStore, artifact: JobArtifactRecord) -> StoredObje
         message = f"SHA-256 {artifact.sha256} was announced, {sha256} is stored."
         raise ProblemError(ARTIFACT_UNSUITABLE, message)
     return source
+
+
+async def _notes(store: ModelStore, job_id: str, artifact: JobArtifactRecord) -> str:
+    """Return the model card that the trainer stored beside its model; empty when there is none."""
+    name = await store.card_of(job_id, artifact.ref.rpartition("/")[0])
+    card = await store.objects.stat(name) if name else None
+    if card is None or card.size_bytes > _MAX_CARD_BYTES:
+        return ""
+    return service.usable_notes(await store.objects.read(card))
 
 
 async def _copied(store: ModelStore, source: StoredObject, record: VersionRecord) -> StoredObject:

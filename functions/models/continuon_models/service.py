@@ -61,6 +61,7 @@ __all__ = [
     "request_key",
     "upload_grant",
     "usable_metrics",
+    "usable_notes",
     "version_of_job",
     "version_of_request",
 ]
@@ -69,6 +70,7 @@ TRAINING: Final = "training"
 """Who made the versions that no person registered."""
 
 _SEED_JOB: Final = "seed"
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _METRIC_NAME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$")
 
 
@@ -257,6 +259,7 @@ def version_of_job(
     version: int,
     *,
     crc32c: str | None,
+    notes: str = "",
     now: datetime,
 ) -> VersionRecord:
     """Return the record of the version that a job made; its artifact is copied next."""
@@ -278,6 +281,7 @@ def version_of_job(
         storage_ref=object_name(stage, model.model_id, version, file_name),
         metrics=usable_metrics(job.output.metrics),
         training_job_id=job.job_id,
+        release_notes=notes,
         # As training resolved it; its own limit on a job's episodes is the same as ours.
         lineage=Lineage.model_construct(
             episode_ids=job.config.episode_ids,
@@ -285,6 +289,12 @@ def version_of_job(
             model_base=job.config.model_base,
         ),
     )
+
+
+def usable_notes(card: bytes) -> str:
+    """Return a model card as release notes: text, without control characters, not too long."""
+    text = card.decode("utf-8", "replace").replace("\r\n", "\n")
+    return _CONTROL.sub("", text)[: limits.MODEL_MAX_NOTES_CHARS].strip()
 
 
 def usable_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -48,6 +48,11 @@ _ALIASES: Final = "aliases"
 _REGISTRATIONS: Final = "registrations"
 _DOWNLOADS: Final = "downloads"
 _JOBS: Final = "training_jobs"
+_ARTIFACTS: Final = "artifacts"
+_MODEL_CARD: Final = "model_card"
+_MAX_CARDS: Final = 20
+"""Model cards of one job that are looked at: one for each attempt, of which there are few."""
+
 
 _ATTEMPTS: Final = 40
 """Of a write that others were faster at. One of them succeeds each time, so this many writers at
@@ -340,6 +345,13 @@ class ModelStore:
             snapshot = await self._documents.collection(_JOBS).document(job_id).get(**RPC)
         data = snapshot.to_dict()
         return JobRecord.model_validate({**data, "job_id": job_id}) if data else None
+
+    async def card_of(self, job_id: str, folder: str) -> str | None:
+        """Return the name of the model card that a trainer announced in ``folder``, or None."""
+        artifacts = self._documents.collection(_JOBS).document(job_id).collection(_ARTIFACTS)
+        query = artifacts.where(filter=FieldFilter("kind", "==", _MODEL_CARD)).limit(_MAX_CARDS)
+        refs = [str((found.to_dict() or {}).get("ref")) for found in await fetch(query)]
+        return min((ref for ref in refs if ref.startswith(f"{folder}/")), default=None)
 
     async def update_job(self, job_id: str, fields: Mapping[str, Any]) -> None:
         """Write field paths of a job's document; one that was deleted stays deleted."""

@@ -94,6 +94,14 @@ class ObjectStore:
                 remaining -= len(chunk)
                 yield chunk
 
+    async def read(self, stored: StoredObject) -> bytes:
+        """Return the bytes of exactly that generation, which the caller knows to be few.
+
+        Raises:
+            NotFound: That generation is gone.
+        """
+        return await in_thread(lambda: b"".join(self.stream(stored)))
+
     async def sha256(self, stored: StoredObject) -> str:
         """Return the lower-case hex SHA-256 of exactly that generation, read once as a stream.
 

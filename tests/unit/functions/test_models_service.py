@@ -176,6 +176,13 @@ def test_a_job_that_ended_without_a_result_is_read_all_the_same() -> None:
     assert job(status="failed", output=None).output.artifact is None
 
 
+def test_a_model_card_becomes_notes_whatever_is_in_it() -> None:
+    assert service.usable_notes(b"# Card\r\n\tloss 1\n") == "# Card\n\tloss 1"
+    assert service.usable_notes(b"\xff\x00a\x1b[2J\x9f") == "\ufffda[2J\ufffd"
+    assert len(service.usable_notes(b"x" * 10**6)) == limits.MODEL_MAX_NOTES_CHARS
+    assert request(release_notes=service.usable_notes(bytes(range(256)) * 100))
+
+
 def test_only_finite_plain_numbers_become_metrics() -> None:
     told: dict[str, Any] = {
         "loss": 1,
