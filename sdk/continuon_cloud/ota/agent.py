@@ -209,7 +209,7 @@ class UpdateAgent:
         return found
 
     async def _round(self) -> Round:
-        recover(self._state, self._slots)
+        await self._recover()
         await self._send_reports()
         self._report_tasks()
         answer = await self._check()
@@ -219,6 +219,13 @@ class UpdateAgent:
         done = await self._install(answer.bundle)
         await self._send_reports()
         return done
+
+    async def _recover(self) -> None:
+        cut_short = self._state.trial() is not None
+        found = recover(self._state, self._slots)
+        if cut_short:
+            # The robot may still use what was tried: only the agent may have died.
+            await self._installer.follow(found)
 
     def _unanswered(self, error: UnreachableError | ApiProblem) -> Round:
         refused = isinstance(error, ApiProblem) and error.status < _SERVER_ERROR

@@ -97,6 +97,13 @@ class Installer:
         await self._try(Trial(installed, back=offer.direction is OfferDirection.BACK), running)
         return True
 
+    async def follow(self, running: Installed | None) -> None:
+        """Make the robot's software use the committed bundle again."""
+        try:
+            await self._activate(running)
+        except UpdateError as error:
+            _LOG.warning("the robot's software did not follow back: %s", error)
+
     # --- May it be installed? -------------------------------------------------------------------
 
     def _judge(
@@ -239,10 +246,7 @@ class Installer:
 
     async def _give_back(self, trial: Trial, running: Installed | None, error: UpdateError) -> None:
         self._slots.point_to(running.slot if running else None)
-        try:
-            await self._activate(running)
-        except UpdateError as second:
-            _LOG.warning("the robot's software did not follow back: %s", second)
+        await self.follow(running)
         phase = ReportPhase.ROLLED_BACK if running else ReportPhase.FAILED
         said = ReportError(code=error.code, message=str(error)[:1000])
         version = running.version if running else None

@@ -21,6 +21,12 @@ def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once: how long a robot waits is judged in tests/unit/sdk."""
+    monkeypatch.setattr("continuon_cloud.ota.download.backoff_s", lambda _: 0.0)
+
+
 @pytest.fixture
 def bench() -> TrustBench:
     return TrustBench()

@@ -297,7 +297,7 @@ def test_indefinite_freeze_of_a_robot_whose_clock_stands_still(
 
 
 @pytest.mark.parametrize("status", [302, 404, 410, 500])
-@pytest.mark.parametrize("path", [METADATA, f"{METADATA}timestamp.json", BUNDLE])
+@pytest.mark.parametrize("path", [f"{METADATA}timestamp.json", BUNDLE])
 def test_malicious_mirror_that_withholds_delays_and_does_no_more(
     running: TestRobot, mirror: Mirror, path: str, status: int
 ) -> None:

@@ -8,6 +8,7 @@ proven itself, and its next round ends with the new one, of which the cloud know
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -92,6 +93,18 @@ def test_power_cut_during_the_recovery_itself(running: TestRobot) -> None:
     assert round_until(running, "ota.current_replaced") == KILLED
     assert recovered(running) == "1.0.0"
     assert running.running() == "1.0.0"
+
+
+def test_a_robot_whose_agent_died_follows_back(running: TestRobot, tmp_path: Path) -> None:
+    log, script = tmp_path / "log", tmp_path / "activate.py"
+    script.write_text(
+        f"import os\nwith open({str(log)!r}, 'a') as log:\n"
+        "    log.write(os.environ['CONTINUON_BUNDLE_VERSION'] + '\\n')\n"
+    )
+    robot = replace(running, activate=f"{sys.executable} -S {script}")
+    assert round_until(robot, "ota.health_started") == KILLED
+    assert robot.round().outcome == "installed"
+    assert log.read_text().split() == ["1.1.0", "1.0.0", "1.1.0"]
 
 
 def test_a_bundle_that_takes_the_robot_down_three_times_is_reported(
