@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from function_processes import function_process
@@ -26,12 +27,29 @@ def stage(product: Product, rollouts: tuple[Account, str]) -> OtaStage:
     return OtaStage(product, *rollouts)
 
 
-def test_a_bundle_goes_from_its_publication_to_every_robot(stage: OtaStage) -> None:
+def delivered(product: Product, bundle_id: str) -> bool | None:
+    """Say whether `ota_rollout` has acknowledged a write to the bundle, None while it has not."""
+    answer = httpx.get(f"{product.cloud.urls['hub']}/deliveries", timeout=60).json()
+    return (
+        any(
+            one["function"] == "ota_rollout"
+            and one["state"] == "acknowledged"
+            and bundle_id in str(one)
+            for one in answer["deliveries"]
+        )
+        or None
+    )
+
+
+def test_a_bundle_goes_from_its_publication_to_every_robot(
+    product: Product, stage: OtaStage
+) -> None:
     bundle_id = stage.publish("1.0.0")
     robots = [stage.updater() for _ in range(6)]
     assert {robot.check()["reason"] for robot in robots} == {"no_rollout"}
 
     assert stage.start(bundle_id)["rollout"]["status"] == "canary"
+    wait_for(lambda: delivered(product, bundle_id), timeout_s=60)
     answers = [robot.check() for robot in robots]
     offered = [n for n, answer in enumerate(answers) if answer["update"]]
     waiting = [answer for answer in answers if not answer["update"]]

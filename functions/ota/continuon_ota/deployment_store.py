@@ -8,7 +8,6 @@ miss a free one, and asks again.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ from continuon.platform.audit import append_audit
 from continuon.platform.firestore import RPC, firestore_client, firestore_errors
 from continuon_ota import deployments
 from continuon_ota.counts import DEPLOYMENTS
+from continuon_ota.policy import places_to_probe
 from continuon_ota.records import DeploymentRecord, RobotRecord
 from continuon_ota.store import BUNDLES, read_bundle
 
@@ -251,12 +251,8 @@ class DeploymentStore:
     ) -> list[AsyncDocumentReference]:
         """Return the places to look at: all of a small budget, some of a large one."""
         row = self._documents.collection(_BUDGETS, f"{budget.robot_model}~{budget.group}", _PLACES)
-        first = int.from_bytes(hashlib.sha256(f"{robot_id}:{attempt}".encode()).digest()[:8])
-        count = min(budget.places, limits.OTA_BUDGET_PROBES)
-        return [
-            row.document(f"{(first + step * max(1, budget.places // count)) % budget.places:07d}")
-            for step in range(count)
-        ]
+        indexes = places_to_probe(budget.places, robot_id, attempt)
+        return [row.document(f"{index:07d}") for index in indexes]
 
     def _put(self, batch: AsyncWriteBatch, read: Snapshot, fields: dict[str, Any]) -> None:
         """Write ``fields`` on the condition that the document is as it was read."""

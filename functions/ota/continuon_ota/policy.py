@@ -9,6 +9,7 @@ what runs was withdrawn? -> a live rollout -> its target -> a newer version -> i
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING, Final
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from continuon.contracts.rollouts import RolloutTarget
     from continuon_ota.records import BundleRecord, RobotRecord
 
-__all__ = ["BudgetPlaces", "Choice", "Refusal", "budget_of", "choose", "selects", "state_refusal"]
+__all__ = [
+    "BudgetPlaces",
+    "Choice",
+    "Refusal",
+    "budget_of",
+    "choose",
+    "places_to_probe",
+    "selects",
+    "state_refusal",
+]
 
 _PERCENT: Final = 100
 
@@ -246,3 +256,15 @@ def _places(budget: str, size: int) -> int:
     if budget.endswith("%"):
         return max(1, floor(size * int(budget[:-1]) / _PERCENT))
     return int(budget)
+
+
+def places_to_probe(places: int, robot_id: str, attempt: int) -> list[int]:
+    """Return the places of a budget that one check looks at, in order.
+
+    All of a small budget; of a large one a few, spread over it. Where a robot begins is a hash, so
+    that robots which ask at the same moment try different places.
+    """
+    digest = hashlib.sha256(f"{robot_id}:{attempt}".encode()).digest()
+    first = int.from_bytes(digest[:8], "big")
+    count = min(places, limits.OTA_BUDGET_PROBES)
+    return [(first + step * (places // count)) % places for step in range(count)]

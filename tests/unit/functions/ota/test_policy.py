@@ -252,3 +252,17 @@ def test_a_robot_of_two_groups_needs_a_place_in_both() -> None:
 def test_a_share_of_a_small_group_is_one_robot_and_never_none() -> None:
     assert budgets({"*": "10%"}, {"*": 3}) == {"*": 1}
     assert budgets({"*": "10%"}, {}) == {"*": 1}
+
+
+@pytest.mark.parametrize("places", [1, 2, 7, 8, 9, 15, 16, 17, 100, 50_000])
+def test_a_check_looks_at_different_places_of_the_budget(places: int) -> None:
+    for number in range(50):
+        found = policy.places_to_probe(places, f"r-{number}", number % 5)
+        assert len(set(found)) == len(found) == min(places, 8)
+        assert all(0 <= index < places for index in found)
+
+
+def test_a_small_budget_is_looked_at_as_a_whole_and_a_large_one_from_everywhere() -> None:
+    assert set(policy.places_to_probe(8, "r-1", 0)) == set(range(8))
+    first = {policy.places_to_probe(100, f"r-{n}", 0)[0] for n in range(2000)}
+    assert first == set(range(100))
