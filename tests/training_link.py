@@ -23,6 +23,8 @@ class Link:
         url: Where it listens.
         passed: Connections passed on so far.
         refused: Connections broken at once, because the link was cut.
+        budgets: Bytes towards the target after which the next connections break, one each.
+        broken: Connections that reached their budget.
     """
 
     def __init__(self, target: str) -> None:
@@ -31,7 +33,8 @@ class Link:
         self._whole = True
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        self.passed = self.refused = 0
+        self.passed = self.refused = self.broken = 0
+        self.budgets: list[int] = []
         self.url = ""
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
@@ -72,10 +75,13 @@ class Link:
             writer.transport.abort()
             return
         self.passed += 1
+        budget = self.budgets.pop(0) if self.budgets else None
         there, back = await asyncio.open_connection(*self._target)
         self._open |= {writer, back}
         try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            await asyncio.gather(_pump(reader, back, budget), _pump(there, writer))
+        except _SpentError:
+            self.broken += 1
         finally:
             self._open -= {writer, back}
             for one in (writer, back):
@@ -88,9 +94,17 @@ async def _ended(tasks: set[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class _SpentError(Exception):
+    """A connection has carried as much as it was to carry."""
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int | None = None
+) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(_PIECE_BYTES):
+            if budget is not None and (budget := budget - len(data)) < 0:
+                raise _SpentError
             writer.write(data)
             await writer.drain()
     with contextlib.suppress(OSError):
