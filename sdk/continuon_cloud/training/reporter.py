@@ -31,10 +31,15 @@ from continuon_cloud.training.errors import CloudLostError, StoppedError
 if TYPE_CHECKING:
     from continuon_cloud.training.api import JobApi
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "flush_interval_s"]
 
-FLUSH_S: Final = 2.0
-"""How old a row or a line gets before it is sent: a person watches, and a request costs a write."""
+FIRST_FLUSH_S: Final = 2.0
+LONGEST_FLUSH_S: Final = 10.0
+"""How old a row or a line gets before it is sent. In the beginning somebody watches. Later each
+request costs two writes, one of them to the job's document, which takes about one a second."""
+
+_FLUSH_SHARE: Final = 15.0
+"""Of the time since the start: ten seconds are reached after two and a half minutes."""
 
 MAX_HELD_ROWS: Final = 10_000
 """Rows kept while the cloud is out of reach; the oldest go first."""
@@ -125,8 +130,9 @@ class Reporter:
             await self._send_log()
 
     async def _flush_now_and_then(self) -> None:
+        started = time.monotonic()
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await asyncio.sleep(flush_interval_s(time.monotonic() - started))
             await self._guarded(self.flush)
 
     async def _beat(self) -> None:
@@ -185,3 +191,8 @@ class Reporter:
                 self._log.append(rest)
             self._log_bytes = len(rest)
             return chunk
+
+
+def flush_interval_s(elapsed_s: float) -> float:
+    """Return how long to gather before the next request, so long after the start."""
+    return min(LONGEST_FLUSH_S, max(FIRST_FLUSH_S, elapsed_s / _FLUSH_SHARE))

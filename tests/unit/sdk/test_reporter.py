@@ -14,7 +14,7 @@ from continuon.contracts.training import CallbackState, MetricRow
 from continuon_cloud.training import api, reporter
 from continuon_cloud.training.api import JobApi, Patience
 from continuon_cloud.training.errors import StoppedError
-from continuon_cloud.training.reporter import Reporter
+from continuon_cloud.training.reporter import Reporter, flush_interval_s
 
 JOB = "job_00000000000000000000"
 
@@ -164,3 +164,7 @@ async def test_a_heartbeat_that_says_stop_ends_what_the_foreground_waits_for() -
 
     assert patience.reason == "cancelled"
     assert cloud.of("heartbeat")[0] == {"attempt": 1}
+
+
+def test_a_long_training_reports_in_larger_batches() -> None:
+    assert [flush_interval_s(elapsed) for elapsed in (0, 30, 75, 150, 1e9)] == [2, 2, 5, 10, 10]
