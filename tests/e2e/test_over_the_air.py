@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from function_processes import function_process
-from ota_stage import OtaStage, operator
-from product import Account, Product, wait_for
+from ota_stage import OtaStage, operator, sample_bundle
+from product import Account, Product, store, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,3 +120,22 @@ def test_failures_stop_a_rollout_at_once_and_send_robots_back(stage: OtaStage) -
     robots[0].install(back)
     assert {robot.check()["reason"] for robot in robots} == {"up_to_date"}
     stage.refused(stage.act(bad, "advance"), 409, "rollout.refused")
+
+
+def test_a_bundle_is_started_only_with_its_archive_and_stored_once(stage: OtaStage) -> None:
+    manifest, archive = sample_bundle(stage.model, "1.0.0")
+    body = {
+        "manifest": manifest.model_dump(mode="json"),
+        "archive": {"size_bytes": len(archive), "sha256": hashlib.sha256(archive).hexdigest()},
+    }
+    created = stage.operator.call("POST", "/api/ota/bundles", json=body).json()
+    bundle_id, upload = created["bundle"]["bundle_id"], created["upload"]
+    stage.refused(stage.act(bundle_id, "start"), 409, "bundle.not_uploaded")
+    assert store(upload, archive + b"more").status_code == 400
+    stage.refused(stage.act(bundle_id, "start"), 409, "bundle.not_uploaded")
+    assert store(upload, archive).status_code == 200
+    # What was signed stays what is there.
+    assert store(upload, archive).status_code == 412
+    assert stage.operator.call("POST", "/api/ota/bundles", json=body).json()["upload"] is None
+    started = stage.act(bundle_id, "start").json()
+    assert [one["percentage"] for one in started["rollout"]["plan"]["stages"]] == [50, 100]
