@@ -7,6 +7,7 @@ import io
 import json
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,16 @@ class Receiver:
     def __init__(self) -> None:
         self.status = 204
         self.received: list[tuple[dict[str, str], bytes]] = []
+        self.answered: list[tuple[int, bytes]] = []
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                status = receiver.status
                 receiver.received.append((dict(self.headers), body))
-                self.send_response(receiver.status)
+                receiver.answered.append((status, body))
+                self.send_response(status)
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's
@@ -186,6 +190,27 @@ def test_a_receiver_that_fails_is_called_again_under_the_same_id(
     assert {verify_webhook(h, b, secret) for h, b in received} == {delivery["delivery_id"]}
     assert len({body for _, body in received}) == 1, "every attempt sends the same"
     assert [attempt["status"] for attempt in delivery["history"]] == [500, 200]
+
+
+def test_two_runs_of_the_schedule_at_once_deliver_each_callback_once(
+    product: Product, owner: Account, receiver: Receiver, retries: str
+) -> None:
+    secret_of(owner)
+    receiver.status = 500
+    jobs = [finished(product, owner, receiver.url) for _ in range(6)]
+    for job in jobs:
+        job.announce()
+    for job in jobs:
+        ended(owner, job, "pending")
+    receiver.status = 200
+    for job in jobs:
+        make_due(product, job)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(tick, [retries, retries]))
+    for job in jobs:
+        ended(owner, job, "delivered")
+        taken = [body for status, body in receiver.answered if status == 200]
+        assert len([body for body in taken if job.job_id.encode() in body]) == 1
 
 
 def test_a_receiver_that_is_gone_is_not_called_again(

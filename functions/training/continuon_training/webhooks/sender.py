@@ -79,8 +79,9 @@ class _CheckedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._resolve(host, port)
-        if refused := refused_addresses(addresses, self._target):
-            raise AddressRefusedError(f"{host} resolves to {refused[0]}, which is not public")
+        if refused_addresses(addresses, self._target):
+            # Which one is not said: what names mean inside is not for strangers to learn.
+            raise AddressRefusedError(f"{host} resolves to an address that is not public")
         failure: Exception = AddressRefusedError(f"{host} does not resolve")
         for address in addresses[:_MAX_ADDRESSES]:
             try:
