@@ -8,17 +8,10 @@ cloud, downloaded once into a cache). Numbers come as tuples without NumPy, as a
 from continuon_cloud.dataset.catalogue import EpisodeEntry
 from continuon_cloud.dataset.cloud import fetch_episodes, load_cloud_episodes
 from continuon_cloud.dataset.errors import DatasetError
-from continuon_cloud.dataset.loader import (
-    DEFAULT_FIELDS,
-    Batch,
-    EpisodeDataset,
-    Sample,
-    load_episodes,
-)
+from continuon_cloud.dataset.loader import Batch, EpisodeDataset, Sample, load_episodes
 from continuon_cloud.dataset.split import Split, episode_set_digest, split_of
 
 __all__ = [
-    "DEFAULT_FIELDS",
     "Batch",
     "DatasetError",
     "EpisodeDataset",

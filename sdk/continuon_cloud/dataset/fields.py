@@ -10,7 +10,17 @@ from continuon_cloud.dataset.errors import DatasetError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["numbers_at"]
+__all__ = ["numbers_at", "proprioception_of"]
+
+_JOINTS: Final = (
+    "observation.robot_state.joint_positions",
+    "observation.robot_state.joint_velocities",
+)
+_HAND: Final = (
+    "observation.robot_state.end_effector_pose.position",
+    "observation.robot_state.end_effector_pose.orientation_quat",
+    "observation.robot_state.gripper_open",
+)
 
 _STEP_LIMIT: Final = 3.4028234663852886e38
 """Largest 32-bit float: what is beyond becomes infinite in a float32 array."""
@@ -32,6 +42,27 @@ def numbers_at(step: dict[str, Any], paths: Sequence[str], where: str) -> tuple[
     for path in paths:
         found += _at(step, path, where)
     return tuple(found)
+
+
+def proprioception_of(step: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Return the paths of what a robot knows of its own body, going by one of its steps.
+
+    The joints where they are recorded; else, as arms do that are driven in space, the pose of the
+    hand and the gripper.
+
+    Raises:
+        DatasetError: ``dataset.no_proprioception``: there is neither.
+    """
+    state = step.get("observation", {}).get("robot_state") or {}
+    if joints := tuple(path for path in _JOINTS if state.get(path.rpartition(".")[2])):
+        return joints
+    if (state.get("end_effector_pose") or {}).get("valid"):
+        return _HAND if "gripper_open" in state else _HAND[:-1]
+    raise DatasetError(
+        f"{where} has neither joint positions nor a valid pose of the hand",
+        code="dataset.no_proprioception",
+        hint="Name the fields to learn from.",
+    )
 
 
 def _at(step: dict[str, Any], path: str, where: str) -> list[float]:

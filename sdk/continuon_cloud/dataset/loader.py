@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from continuon.rlds import EpisodeError, iter_steps
 from continuon_cloud.dataset.catalogue import EpisodeEntry, catalogue, named_catalogue
 from continuon_cloud.dataset.errors import DatasetError
-from continuon_cloud.dataset.fields import numbers_at
+from continuon_cloud.dataset.fields import numbers_at, proprioception_of
 from continuon_cloud.dataset.split import Split, episode_set_digest, split_of
 
 if TYPE_CHECKING:
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["DEFAULT_FIELDS", "Batch", "EpisodeDataset", "Sample", "load_episodes"]
-
-DEFAULT_FIELDS: Final = (
-    "observation.robot_state.joint_positions",
-    "observation.robot_state.joint_velocities",
-)
-"""What every arm of the fleet records."""
+__all__ = ["Batch", "EpisodeDataset", "Sample", "load_episodes"]
 
 ACTION_FIELD: Final = "action.command"
 
@@ -200,7 +194,7 @@ class EpisodeDataset:
 def load_episodes(
     sources: Iterable[str | Path] | Mapping[str, Path],
     *,
-    fields: Sequence[str] = DEFAULT_FIELDS,
+    fields: Sequence[str] | None = None,
     action: str = ACTION_FIELD,
     batch_steps: int = DEFAULT_BATCH_STEPS,
     held_out: float = 0.2,
@@ -218,7 +212,9 @@ def load_episodes(
         sources: Folders, archives or JSON documents; folders of these; what
             ``continuon episode download`` wrote. A mapping gives episodes their ids: each of its
             folders holds one.
-        fields: Dotted paths of the observation, in the order of its numbers.
+        fields: Dotted paths of the observation, in the order of its numbers. None for what the
+            robot knows of its own body: its joints, else the pose of its hand and its gripper, as
+            the first step has them.
         action: Dotted path of the action.
         batch_steps: Steps in a batch.
         held_out: Share of episodes held out, decided by a hash of each id.
@@ -230,7 +226,11 @@ def load_episodes(
         DatasetError: See its codes; the episode, step and field are named.
     """
     _check_steps("batch_steps", batch_steps)
-    if not fields or not 0 <= held_out <= 1 or dtype not in {"float32", "float64"}:
+    if (
+        (fields is not None and not fields)
+        or not 0 <= held_out <= 1
+        or dtype not in {"float32", "float64"}
+    ):
         raise DatasetError(
             "fields must name one or more paths, held_out be a share from 0 to 1, and dtype be "
             "float32 or float64",
@@ -242,16 +242,17 @@ def load_episodes(
         episodes = catalogue([Path(source) for source in sources])
     first = next(_steps(episodes[0]))
     where = f"step 0 of {episodes[0].episode_id}"
+    chosen = proprioception_of(first, where) if fields is None else tuple(fields)
     return EpisodeDataset(
         episodes=episodes,
-        fields=tuple(fields),
+        fields=chosen,
         action=action,
         batch_steps=batch_steps,
         held_out=held_out,
         salt=salt,
         keep_last=keep_last,
         dtype=dtype,
-        observation_width=len(numbers_at(first, fields, where)),
+        observation_width=len(numbers_at(first, chosen, where)),
         action_width=len(numbers_at(first, (action,), where)),
     )
 

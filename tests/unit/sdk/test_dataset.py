@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -12,7 +13,6 @@ import pytest
 
 import continuon_cloud
 from continuon_cloud.dataset import (
-    DEFAULT_FIELDS,
     DatasetError,
     episode_set_digest,
     load_episodes,
@@ -23,6 +23,8 @@ EPISODES = Path(__file__).parents[3] / "examples" / "episodes"
 REACHER = EPISODES / "recorded" / "valid" / "reacher"
 SHORT_REACHER = EPISODES / "recorded" / "valid" / "s_reacher"
 FETCH = EPISODES / "recorded" / "valid" / "s_fetch"
+BRIDGE = EPISODES / "fetched" / "bridge" / "bridge_00"
+JOINTS = ("observation.robot_state.joint_positions",)
 
 
 def episode(
@@ -149,7 +151,7 @@ def test_booleans_and_nested_lists_of_other_robots_are_read() -> None:
         "observation.robot_state.end_effector_pose.position",
         "observation.robot_state.gripper_open",
     )
-    dataset = load_episodes([EPISODES / "fetched" / "bridge" / "bridge_00"], fields=fields)
+    dataset = load_episodes([BRIDGE], fields=fields)
 
     samples = list(dataset.samples())
 
@@ -157,20 +159,43 @@ def test_booleans_and_nested_lists_of_other_robots_are_read() -> None:
     assert {sample.observation[3] for sample in samples} <= {0.0, 1.0}
 
 
+def test_without_a_choice_a_robot_is_seen_as_it_feels_itself() -> None:
+    by_joints, by_hand = load_episodes([SHORT_REACHER]), load_episodes([BRIDGE])
+
+    assert [path.rpartition(".")[2] for path in by_joints.fields] == [
+        "joint_positions",
+        "joint_velocities",
+    ]
+    # A position, a quaternion, and whether the gripper is open.
+    assert (by_joints.observation_width, by_hand.observation_width) == (4, 8)
+
+
+def test_a_robot_that_feels_nothing_needs_a_choice(tmp_path: Path) -> None:
+    numb = episode(tmp_path / "numb", "ep_numb", joints=[])
+    text = (numb / "steps.jsonl").read_text()
+    (numb / "steps.jsonl").write_text(re.sub(r'"joint_velocities": \[[^]]*\]', '"x": 1', text))
+
+    with pytest.raises(DatasetError) as caught:
+        load_episodes([numb])
+
+    assert caught.value.code == "dataset.no_proprioception"
+    assert load_episodes([numb], fields=["observation.robot_state.x"]).observation_width == 1
+
+
 @pytest.mark.parametrize(
     ("sources", "fields", "code"),
     [
-        (["nowhere"], DEFAULT_FIELDS, "dataset.missing"),
-        (["fetched/bridge/bridge_00"], DEFAULT_FIELDS, "dataset.field_empty"),
-        (["fetched/donkeycar/donkey_a"], DEFAULT_FIELDS, "dataset.not_eligible"),
-        (["recorded/invalid/time_backwards"], DEFAULT_FIELDS, "dataset.episode_invalid"),
+        (["nowhere"], None, "dataset.missing"),
+        (["fetched/bridge/bridge_00"], JOINTS, "dataset.field_empty"),
+        (["fetched/donkeycar/donkey_a"], None, "dataset.not_eligible"),
+        (["recorded/invalid/time_backwards"], None, "dataset.episode_invalid"),
         (["recorded/valid/s_fetch"], ("observation.nothing",), "dataset.field_missing"),
         (["recorded/valid/s_fetch"], ("observation.robot_state.frame_id",), "dataset.field_type"),
         (["recorded/valid/s_fetch"], (), "dataset.options"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_code(
-    sources: list[str], fields: tuple[str, ...], code: str
+    sources: list[str], fields: tuple[str, ...] | None, code: str
 ) -> None:
     with pytest.raises(DatasetError) as caught:
         load_episodes([EPISODES / source for source in sources], fields=fields)

@@ -91,7 +91,7 @@ def _model_bytes(trained: Trained) -> bytes:
     head = {
         "format": FORMAT,
         "network": trained.network_name,
-        "fields": list(trained.config.fields),
+        "fields": list(trained.dataset.fields),
         "action": trained.dataset.action,
         "hidden": list(trained.config.hidden),
         "episode_set_digest": trained.dataset.digest,

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from behaviour_cloning.errors import TrainerError
-from continuon_cloud.dataset import DEFAULT_FIELDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +21,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Settings of a run.
 
     Attributes:
-        fields: Dotted paths of the observation.
+        fields: Dotted paths of the observation; None for the robot's joints, else its hand.
         hidden: Widths of the hidden layers.
         batch_steps: Steps in a batch.
         shuffle_steps: Steps held for mixing.
@@ -41,7 +40,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             undecided: a bootstrap over fewer units gives intervals that are too narrow.
     """
 
-    fields: Annotated[tuple[Path_, ...], Meta(min_length=1, max_length=64)] = DEFAULT_FIELDS
+    fields: Annotated[tuple[Path_, ...], Meta(min_length=1, max_length=64)] | None = None
     hidden: Annotated[tuple[Width, ...], Meta(max_length=8)] = (64, 64)
     batch_steps: Annotated[int, Meta(ge=1, le=65_536)] = 64
     shuffle_steps: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
