@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainerJob"]
 
-_LAST_WORDS_S = 30.0
-"""How long the last log and metrics may hold up a trainer that is ending."""
+_LAST_WORDS_S = 10.0
+"""How long the last log and metrics may hold up a trainer that is ending: back ends kill what is
+still there half a minute after SIGTERM."""
 
 
 class TrainerJob:

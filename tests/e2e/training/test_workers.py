@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from training_stage import Stage
 
+pytestmark = pytest.mark.timeout(600)
+"""Each test starts several interpreters and trainings; a loaded machine takes its time."""
+
 HYPERPARAMS = {
     "max_steps": 600,
     "hidden": [16],
