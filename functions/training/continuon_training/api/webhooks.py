@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Path
-
-from continuon.contracts.training import JOB_ID
 from continuon.contracts.webhooks import (
     WebhookDeliveryList,
     WebhookSecret,
     WebhookSecretState,
 )
-from continuon.errors import ProblemError
 from continuon.platform.identity import CurrentUser, Now
-from continuon_training.errors import JOB_NOT_FOUND
+from continuon_training.api.visibility import IdOfJob, owned_job
 from continuon_training.store import JobStore
 from continuon_training.webhooks.secrets_of import rotated, valid
 from continuon_training.webhooks.store import WebhookStore
@@ -45,12 +41,8 @@ async def get_webhook_secret(user: CurrentUser, now: Now) -> WebhookSecretState:
 
 
 @router.get("/jobs/{job_id}/deliveries")
-async def list_deliveries(
-    job_id: Annotated[str, Path(pattern=JOB_ID.pattern)], user: CurrentUser
-) -> WebhookDeliveryList:
+async def list_deliveries(job_id: IdOfJob, user: CurrentUser) -> WebhookDeliveryList:
     """List a job's callbacks: each attempt with the receiver's answer, and when the next one is."""
-    job = await JobStore().find(job_id)
-    if job is None or job.owner_id != user.uid:
-        raise ProblemError(JOB_NOT_FOUND)
+    await owned_job(JobStore(), job_id, user.uid)
     records = await WebhookStore().of_job(job_id)
     return WebhookDeliveryList(deliveries=[record.public() for record in records])
