@@ -250,3 +250,11 @@ async def test_what_a_robot_has_and_why_nothing_newer(world: World) -> None:
     await world.act(new, "advance")
     seen = (await world.http.get(f"/api/ota/robots/{robot.id}")).json()
     assert (seen["reason"], seen["newest"]) == (None, new)
+
+
+async def test_a_version_that_somebody_wrote_by_hand_breaks_no_question(world: World) -> None:
+    bundle_id = await world.in_production("1.1.0")
+    robot = await world.robot(model_version="the good one")
+    seen = await world.http.get(f"/api/ota/robots/{robot.id}")
+    assert (seen.status_code, seen.json()["newest"]) == (200, bundle_id)
+    assert seen.json()["version"] == "the good one"

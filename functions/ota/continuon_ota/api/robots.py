@@ -26,6 +26,8 @@ from continuon.contracts.ota import (
 from continuon.contracts.rollouts import RolloutStatus
 from continuon.errors import ProblemError, UnavailableError
 from continuon.identifiers import ROBOT_ID
+from continuon.ota.errors import VersionError
+from continuon.ota.versions import parse_version
 from continuon.platform.identity import Caller, CurrentUser, Now, UnspentCaller
 from continuon.platform.storage import url_signer
 from continuon_ota import policy, rollout
@@ -237,11 +239,22 @@ async def set_membership(
     return request
 
 
+def _readable(version: str | None) -> str | None:
+    """Return a version that a person may have written by hand, None when it is none."""
+    if version is None:
+        return None
+    try:
+        parse_version(version)
+    except VersionError:
+        return None
+    return version
+
+
 def _imagined(robot: RobotRecord) -> CheckRequest:
     """Return the check that the robot would make if nothing but the cloud stood in its way."""
     ready = RobotState(idle=True, docked=True, battery_percent=100, in_remote_session=False)
     return CheckRequest(
-        version=robot.model_version,
+        version=_readable(robot.model_version),
         bundle_id=robot.ota.bundle_id,
         software_version=robot.ota.software_version or "0",
         state=ready,
