@@ -205,7 +205,7 @@ class Stage:
 
         return pull
 
-    def settle(self) -> None:
+    def settle(self, *, timeout_s: float = 90.0) -> None:
         """Wait until everything this stage published was handled, and what followed from it."""
         url = f"{self.product.cloud.urls['hub']}/deliveries?limit=10000"
 
@@ -215,7 +215,7 @@ class Stage:
             busy = any(one["state"] in {"pending", "delivering"} for one in found)
             return True if not busy and seen.issuperset(self.published) else None
 
-        wait_for(quiet, timeout_s=90)
+        wait_for(quiet, timeout_s=timeout_s)
 
     # --- A look inside ----------------------------------------------------------------------------
 

