@@ -170,18 +170,19 @@ class Fleet:
         folder = private_folder(self._home / "updates" / robot.robot_id)
         (folder / "root.json").write_bytes(self._root)
         client = ContinuonClient(self._settings, robot=robot, http=http)
-        done = 0
         # Spread over one interval: a real fleet is not switched on all at once.
         await asyncio.sleep(random.uniform(0, self._options.interval_s))  # noqa: S311 - jitter
-        with UpdateAgent(client, folder, self._agent(robot), durable=False) as agent:
-            while self._options.rounds is None or done < self._options.rounds:
-                async with turns:
+        done = 0
+        while self._options.rounds is None or done < self._options.rounds:
+            async with turns:
+                # Opened for each round: a thousand open states are more files than a process has.
+                with UpdateAgent(client, folder, self._agent(robot), durable=False) as agent:
                     self._last[robot.robot_id] = await agent.round()
-                done += 1
-                self._rounds += 1
-                on_change(self.state())
-                if done != self._options.rounds:
-                    await self._pause()
+            done += 1
+            self._rounds += 1
+            on_change(self.state())
+            if done != self._options.rounds:
+                await self._pause()
 
     async def _pause(self) -> None:
         spread = random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret
