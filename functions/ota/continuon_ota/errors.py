@@ -9,6 +9,7 @@ from continuon.errors import ProblemType
 __all__ = [
     "BUNDLE_EXISTS",
     "BUNDLE_NOT_FOUND",
+    "BUNDLE_NOT_SIGNED",
     "BUNDLE_NOT_UPLOADED",
     "DEPLOYMENT_NOT_OFFERED",
     "METADATA_CONFLICT",
@@ -50,6 +51,12 @@ BUNDLE_NOT_UPLOADED: Final = ProblemType(
     status=409,
     title="The archive of this bundle is not in the store, or has another size.",
     remedy="Upload it with the URL of `POST /api/ota/bundles`; asking again renews the URL.",
+)
+BUNDLE_NOT_SIGNED: Final = ProblemType(
+    code="bundle.not_signed",
+    status=409,
+    title="The published metadata does not list this archive, so every robot would refuse it.",
+    remedy="Sign and publish it: `continuon ota publish`.",
 )
 ROLLOUT_REFUSED: Final = ProblemType(
     code="rollout.refused",

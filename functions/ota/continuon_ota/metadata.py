@@ -7,6 +7,7 @@ it is written last, on the condition that nobody else published meanwhile.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Final
 
 from google.api_core import exceptions
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from google.cloud.storage import Bucket
 
+    from continuon.contracts.ota import Archive
     from continuon.ota.trust.signers import OnlineSigners
 
-__all__ = ["publish", "read", "refresh"]
+__all__ = ["lists", "publish", "read", "refresh"]
 
 PREFIX: Final = "bundles/ota/metadata"
 _MUTABLE: Final = frozenset({"root.json", "timestamp.json"})
@@ -46,6 +48,36 @@ def _read(name: str) -> bytes | None:
     except exceptions.NotFound:
         return None
     return data
+
+
+async def lists(robot_model: str, target_path: str, archive: Archive) -> bool | None:
+    """Say whether the published metadata of a robot model lists an archive, by length and hash.
+
+    It is asked before a rollout starts, to spare robots what they would refuse. Nobody relies on
+    the answer: a robot verifies every signature itself.
+
+    Returns:
+        None when this deployment has published no metadata yet.
+    """
+    return await asyncio.to_thread(_lists, robot_model, target_path, archive)
+
+
+def _lists(robot_model: str, target_path: str, archive: Archive) -> bool | None:
+    stamp = _read(_CURRENT)
+    if stamp is None:
+        return None
+    snapshot = _read(f"{_meta(stamp, 'snapshot.json')}.snapshot.json") or b"{}"
+    role = _read(f"{_meta(snapshot, f'{robot_model}.json')}.{robot_model}.json") or b"{}"
+    target = json.loads(role).get("signed", {}).get("targets", {}).get(target_path)
+    wanted = {"length": archive.size_bytes, "hashes": {"sha256": archive.sha256}}
+    return target is not None and wanted.items() <= target.items()
+
+
+def _meta(data: bytes, name: str) -> int | None:
+    """Return the version that one metadata file gives another."""
+    meta = json.loads(data).get("signed", {}).get("meta", {})
+    version: int | None = meta.get(name, {}).get("version")
+    return version
 
 
 async def read(name: str) -> bytes | None:

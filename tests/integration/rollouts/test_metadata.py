@@ -12,6 +12,7 @@ import pytest
 from google.cloud.storage import Client as StorageClient
 
 from continuon.ota.trust import ceremony
+from continuon.ota.trust.bundles import new_target
 from continuon.ota.trust.signers import new_key_pem, signer_from_pem
 from continuon_ota import settings
 from ota_trust import MODEL, Keyring
@@ -177,6 +178,22 @@ async def test_what_is_not_base64_is_named(publisher: Publisher) -> None:
     refused = await publisher.world.http.post("/api/ota/metadata", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "metadata.invalid")
     assert refused.json()["errors"][0]["path"] == "files.1.root.json"
+
+
+async def test_a_bundle_that_no_metadata_lists_is_not_started(
+    world: World, publisher: Publisher
+) -> None:
+    record = await world.bundle("1.0.0")
+    await publisher.publish(publisher.first)
+    refused = await world.act(record.bundle_id, "start")
+    assert (refused.status_code, refused.json()["code"]) == (409, "bundle.not_signed")
+
+    archive = record.archive
+    target = new_target(MODEL, "1.0.0", "", size_bytes=archive.size_bytes, sha256=archive.sha256)
+    newer = ceremony.add_bundle(publisher.first[f"1.{MODEL}.json"], target, world.now)
+    await publisher.publish({f"2.{MODEL}.json": publisher.signed(newer, "model")})
+    started = await world.act(record.bundle_id, "start")
+    assert started.status_code == 200, started.text
 
 
 # --- Targets ------------------------------------------------------------------------------------

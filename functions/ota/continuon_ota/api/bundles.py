@@ -28,10 +28,10 @@ from continuon.paging import decode_cursor, encode_cursor
 from continuon.platform.identity import Now
 from continuon.platform.objects import ObjectStore
 from continuon.platform.storage import url_signer
-from continuon_ota import gates, rollout, service
+from continuon_ota import gates, metadata, rollout, service
 from continuon_ota.api.operators import CurrentOperator
 from continuon_ota.counts import count_fleet, count_rollout, count_stages
-from continuon_ota.errors import BUNDLE_EXISTS, BUNDLE_NOT_UPLOADED
+from continuon_ota.errors import BUNDLE_EXISTS, BUNDLE_NOT_SIGNED, BUNDLE_NOT_UPLOADED
 from continuon_ota.live import forget
 from continuon_ota.records import BundleRecord, RolloutRecord
 from continuon_ota.settings import settings
@@ -194,6 +194,9 @@ async def _with_plan(record: BundleRecord, request: RolloutRequest) -> RolloutRe
     """Return the request to start with a plan in it: the default one fits the fleet's size."""
     if not await _is_uploaded(record):
         raise ProblemError(BUNDLE_NOT_UPLOADED)
+    listed = await metadata.lists(record.robot_model, record.target_path, record.archive)
+    if listed is False:
+        raise ProblemError(BUNDLE_NOT_SIGNED)
     if request.plan is not None:
         return request
     sizes = await count_fleet(record.robot_model, [])
