@@ -233,6 +233,9 @@ MAX_JOB_EPISODES_BYTES: Final = 600 * KIB
 MAX_HYPERPARAMS_BYTES: Final = 16 * KIB
 """A job's hyperparameters as JSON: options of a program, not data."""
 
+MAX_HYPERPARAMS_DEPTH: Final = 20
+"""Nesting of a job's hyperparameters: options, and lists of layers of options."""
+
 MAX_JOB_ATTEMPTS: Final = 5
 """How often a job is started before it fails: a fifth worker that dies is not bad luck."""
 

@@ -101,8 +101,36 @@ class Resources(Contract):
         return self
 
 
+def _depth(value: Any) -> int:
+    """Return how deep arrays and objects are nested; counted level by level, not by recursion."""
+    depth, level = 0, [value]
+    while level := [item for one in level for item in _items(one)]:
+        depth += 1
+        if depth > limits.MAX_HYPERPARAMS_DEPTH:
+            break
+    return depth
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
 def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
-    size = len(json.dumps(value))
+    """Check that ``value`` is JSON that every program reads the same way, and not too much of it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if _depth(value) > limits.MAX_HYPERPARAMS_DEPTH:
+        raise ValueError(f"is nested deeper than {limits.MAX_HYPERPARAMS_DEPTH} levels")
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("holds a lone surrogate, which is no text") from error
+    except ValueError as error:
+        raise ValueError("holds a number that JSON does not have, such as NaN") from error
     if size > limits.MAX_HYPERPARAMS_BYTES:
         raise ValueError(f"is {size} bytes of JSON; {limits.MAX_HYPERPARAMS_BYTES} are allowed")
     return value

@@ -196,7 +196,9 @@ class CallbackRequest(Contract):
         if value is None:
             return None
         code = value.code if re.fullmatch(r"[a-z][a-z0-9_.-]{0,63}", value.code) else "trainer"
-        return JobError(code=code, message=value.message[: limits.MAX_JOB_ERROR_CHARS])
+        # Lone surrogates are valid JSON and no text.
+        message = value.message.encode("utf-8", "replace").decode("utf-8")
+        return JobError(code=code, message=message[: limits.MAX_JOB_ERROR_CHARS])
 
 
 class CallbackResponse(Contract):

@@ -166,3 +166,28 @@ def test_ones_own_price_table_is_used_and_checked(tmp_path: Path) -> None:
 def test_a_row_that_no_plot_could_show_is_refused(row: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         MetricRow.model_validate(row)
+
+
+@pytest.mark.parametrize(
+    "hyperparams",
+    [
+        {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"text": "\ud800"},
+        {"\udfff": 1},
+        {"deep": [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]},
+        {"long": "x" * 17_000},
+    ],
+)
+def test_hyperparameters_that_no_program_could_read_are_refused(
+    hyperparams: dict[str, Any],
+) -> None:
+    request = {"type": "seed", "robot_model": "arm", "backend": "subprocess"}
+    with pytest.raises(ValidationError):
+        JobRequest(**request, hyperparams=hyperparams)
+
+
+def test_hyperparameters_may_hold_whatever_json_holds() -> None:
+    odd = {"": None, "__x__": [[1, [2.5]], {"a b": True}], "big": 10**30, "ä": "ö"}
+    request = {"type": "seed", "robot_model": "arm", "backend": "subprocess"}
+    assert JobRequest(**request, hyperparams=odd).hyperparams == odd
