@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from continuon.contracts.ota import OfferDirection, ReportError, ReportPhase
 from continuon.ota.errors import VersionError
-from continuon.ota.versions import is_lower, satisfies
+from continuon.ota.versions import is_lower, parse_version, satisfies
 from continuon_cloud.ota.download import BundleDownload, DownloadLimits
 from continuon_cloud.ota.errors import UpdateError
 from continuon_cloud.ota.faults import FaultPoint, reach
@@ -94,7 +94,7 @@ class Installer:
         self._judge(offer, target, catalogue, running)
         slot = await self._bring(offer, target, running, renew)
         installed = Installed(slot, target.bundle_id, target.version, target.sha256)
-        await self._try(Trial(installed, back=offer.direction is OfferDirection.BACK), running)
+        await self._try(Trial(installed), running)
         return True
 
     async def follow(self, running: Installed | None) -> None:
@@ -135,19 +135,20 @@ class Installer:
 
         One of three things: the publisher's signature says that the running version is withdrawn;
         this robot ran the lower one itself, and well, immediately before; or the publisher signed
-        it as the way back from the running version, which leads one step and no further.
+        it as a way back from the highest version that ever ran here. The highest and not the
+        present one: a thief who may go up a little and down a little would reach the very first.
         """
         previous = self._state.previous()
         was_here = previous is not None and previous.sha256 == target.sha256
         withdrawn = not catalogue.lists(running.version)
-        foreseen = not self._state.went_back() and catalogue.allows_back(
-            running.version, target.version
-        )
+        known = [one for one in self._state.versions() if catalogue.lists(one)]
+        highest = max(known, key=parse_version, default=running.version)
+        foreseen = catalogue.allows_back(highest, target.version)
         allowed = withdrawn or was_here or foreseen
         if offer.direction is not OfferDirection.BACK or not allowed:
             raise UpdateError(
-                f"{target.version} is lower than {running.version}, which is not withdrawn and "
-                "does not name it as the way back",
+                f"{target.version} is lower than {running.version}, which is not withdrawn; and "
+                f"{highest} does not name it as a way back",
                 code="ota.version_lower",
             )
 

@@ -26,14 +26,9 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A bundle that ``current`` points to, or is about to, and that has not proven itself.
-
-    Attributes:
-        back: It was taken to leave a withdrawn bundle.
-    """
+    """A bundle that ``current`` points to, or is about to, and that has not proven itself."""
 
     installed: Installed
-    back: bool = False
 
 
 def other_slot(slot: str | None) -> str:

@@ -32,7 +32,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS commits (
     number INTEGER PRIMARY KEY AUTOINCREMENT, slot TEXT NOT NULL, bundle_id TEXT NOT NULL,
-    version TEXT NOT NULL, sha256 TEXT NOT NULL, back INTEGER NOT NULL);
+    version TEXT NOT NULL, sha256 TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS reports (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS floors (role TEXT PRIMARY KEY, keys TEXT NOT NULL, version INTEGER);
 """
@@ -97,11 +97,9 @@ class AgentState:
         """Return the one that had proven itself before it."""
         return self._commit_before(1)
 
-    def went_back(self) -> bool:
-        """Tell whether the committed bundle was taken to leave a higher one."""
-        query = "SELECT back FROM commits ORDER BY number DESC LIMIT 1"
-        row = self._db.execute(query).fetchone()
-        return bool(row and row[0])
+    def versions(self) -> list[str]:
+        """Return every version that has ever proven itself here."""
+        return [row[0] for row in self._db.execute("SELECT DISTINCT version FROM commits")]
 
     def _commit_before(self, steps: int) -> Installed | None:
         row = self._db.execute(
@@ -116,7 +114,7 @@ class AgentState:
         found = self._fact("trial")
         if found is None:
             return None
-        return Trial(Installed(**found["installed"]), bool(found["back"]))
+        return Trial(Installed(**found["installed"]))
 
     def begin_trial(self, trial: Trial, report: dict[str, Any]) -> None:
         """Remember that ``trial`` is about to run."""
@@ -130,9 +128,8 @@ class AgentState:
         with self._change():
             self._db.execute("DELETE FROM facts WHERE name IN ('trial', 'interruptions')")
             self._db.execute(
-                "INSERT INTO commits (slot, bundle_id, version, sha256, back) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (one.slot, one.bundle_id, one.version, one.sha256, trial.back),
+                "INSERT INTO commits (slot, bundle_id, version, sha256) VALUES (?, ?, ?, ?)",
+                (one.slot, one.bundle_id, one.version, one.sha256),
             )
             self._queue(report)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ota_mirror import Lie
-from ota_robot import QUICK
+from ota_robot import PATIENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,7 +203,7 @@ def test_a_network_that_is_down_is_no_failure_of_the_bundle(
 def test_a_cap_of_the_rate_is_kept(running: TestRobot, mirror: Mirror) -> None:
     size = len(mirror.bench.bundles[BUNDLE.removeprefix("/bundles/")])
     began = time.monotonic()
-    capped = replace(running, limits=replace(QUICK, bytes_per_s=size * 2))
+    capped = replace(running, limits=replace(PATIENT, bytes_per_s=size * 2))
     assert capped.round().outcome == "installed"
     assert time.monotonic() - began > 0.4
 
@@ -345,10 +345,30 @@ def test_a_robot_goes_back_where_the_publisher_signed_that_it_may(
     mirror.offer, mirror.direction = "1.0.0", "back"
     assert robot.round().outcome == "installed"
     assert robot.running() == "1.0.0"
-    # One step and no further, or whoever has the cloud could walk it down to the first version.
+    # The highest that ever ran here names the ways back, or whoever has the cloud could walk the
+    # robot down to the first version, step by step or in zigzags.
     mirror.offer = "0.9.0"
     assert robot.round().outcome == "failed"
-    assert robot.running() == "1.0.0"
+    bench.release("1.0.1", fallback=["0.9.0"])
+    mirror.offer = "1.0.1"
+    assert robot.round().outcome == "installed"
+    mirror.offer = "0.9.0"
+    assert robot.round().outcome == "failed"
+    assert robot.running() == "1.0.1"
+
+
+def test_a_robot_goes_back_two_steps_when_both_are_signed(
+    bench: TrustBench, robot: TestRobot, mirror: Mirror
+) -> None:
+    for version in ("0.9.0", "1.0.0"):
+        bench.release(version)
+    bench.release("1.1.0", fallback=["1.0.0", "0.9.0"])
+    mirror.offer = "1.1.0"
+    robot.round()
+    mirror.direction = "back"
+    for version in ("1.0.0", "0.9.0"):
+        mirror.offer = version
+        assert robot.round().outcome == "installed"
 
 
 def test_a_robot_that_went_back_takes_the_next_version(

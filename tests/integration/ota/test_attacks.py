@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from continuon.ota.trust import ceremony
 from continuon.ota.trust.bundles import new_target
 from continuon.ota.trust.metadata import encode, read_snapshot, read_targets, read_timestamp
 from ota_mirror import BUNDLES, METADATA, Lie
+from ota_robot import PATIENT
 from ota_trust import MODEL, TrustBench, bundle_bytes
 
 if TYPE_CHECKING:
@@ -441,13 +443,23 @@ def test_rollback_of_the_bundle_by_a_cloud_that_was_taken_over(
 # --- Slow retrieval -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+SLOW = pytest.mark.parametrize(
     "lie", [Lie(trickle_s=0.1), Lie(stall_headers=True)], ids=["trickling", "headers"]
 )
-@pytest.mark.parametrize("path", [f"{METADATA}timestamp.json", BUNDLE])
-def test_slow_retrieval(running: TestRobot, mirror: Mirror, path: str, lie: Lie) -> None:
-    mirror.lies[path] = lie
-    refused(running, "trust.slow", "ota.slow")
+
+
+@SLOW
+def test_slow_retrieval_of_metadata(running: TestRobot, mirror: Mirror, lie: Lie) -> None:
+    mirror.lies[f"{METADATA}timestamp.json"] = lie
+    refused(replace(running, deadline_s=1.0), "trust.slow")
+    assert mirror.error_codes() == []
+    recovers(running, mirror)
+
+
+@SLOW
+def test_slow_retrieval_of_a_bundle(running: TestRobot, mirror: Mirror, lie: Lie) -> None:
+    mirror.lies[BUNDLE] = lie
+    refused(replace(running, limits=replace(PATIENT, window_s=0.5)), "ota.slow")
     assert mirror.error_codes() == []
     recovers(running, mirror)
 

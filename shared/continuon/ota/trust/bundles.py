@@ -34,7 +34,7 @@ class BundleClaims(Contract):
         version: Of the bundle.
         robot_model: For which it was made.
         requires_version: What the robot's software must be.
-        fallback: Lower versions that a robot which runs this one may go back to. It is signed
+        fallback: Lower versions that a robot which ran this one may go back to. It is signed
             before anything went wrong, so that a rollout that halts by night needs no publisher;
             and it is short, so that whoever takes the cloud over can send robots nowhere else.
     """
