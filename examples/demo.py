@@ -2,8 +2,9 @@
 
 ``make demo`` runs it: an account, two robots claimed by it, real recordings uploaded through
 signed URLs (one over a connection that breaks half-way, one of them corrupt), validated by the
-event that their upload raises; then what is stored, and what it would cost. It uses the same
-`continuon` command as anybody would, and fails loudly when anything is not as it should be.
+event that their upload raises; a job over them that ends in a registered model; then what is
+stored, and what it would cost. It uses the same `continuon` command as anybody would, and fails
+loudly when anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ HEALTHY = {
     "b1d9e250": ["fetched/bridge/bridge_00", "fetched/bridge/bridge_03"],
 }
 OVER_A_BROKEN_LINK = "recorded/valid/reacher"
+ARM = "widowx-250"
 CORRUPT = "recorded/invalid/time_backwards"
 BREAK_FROM_BYTES = 20_000
 EXPECTED = {"validated": 4, "rejected": 1}
@@ -148,6 +150,20 @@ async def download() -> None:
         check("episode.tar.gz" in _names_under(folder), "the download holds no episode")
 
 
+async def train() -> None:
+    """Train on what the arm recorded, and ask the model which episodes made it."""
+    say("A job learns from the arm's episodes and ends in a registered model")
+    start = ("train", "start", "--robot-model", ARM, "--min-quality", "0.8")
+    short = ("-p", "max_steps=400", "-p", "checkpoint_every=200")
+    await continuon(*start, "--backend", "subprocess", *short, "--watch")
+    versions = continuon_json("models", "used-by", "ep_1690000000000")["versions"]
+    check(len(versions) == 1, f"expected one version of a model, found {len(versions)}")
+    console.print(
+        "A handful of episodes shows that the path works, not that a policy was learned: the job "
+        "says so itself."
+    )
+
+
 def summarise_episodes() -> None:
     """Show each episode with its verdict, quality and reasons."""
     table = Table(title="Episodes", title_justify="left")
@@ -178,7 +194,7 @@ def summarise_objects() -> None:
     table.add_column("name", overflow="fold")
     table.add_column("bytes", justify="right")
     names = []
-    for blob in StorageClient().list_blobs("continuon-rlds", prefix="episodes/"):
+    for blob in StorageClient().list_blobs("continuon-rlds"):
         names.append(blob.name)
         table.add_row(blob.name, str(blob.size))
     console.print(table)
@@ -223,6 +239,7 @@ async def main() -> int:
             await sign_up_and_claim()
             await upload()
             await download()
+            await train()
             # Read before the summary, whose own look at the stores would be counted too.
             meter = metered_operations()
             say("What is there now")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from continuon.contracts.models import Model, VersionStage, VersionSummary
+from continuon.contracts.models import Model, VersionStage, VersionStatus, VersionSummary
 from continuon_cloud.cli import model_aliases
 from continuon_cloud.cli.job_options import wrong_usage
 from continuon_cloud.cli.models_render import (
@@ -96,7 +96,7 @@ def show(
     ] = False,
     _json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Show a model, or one version of it.
+    """Show a model, or one version of it; with --lineage and no version, its newest.
 
     For example:
 
@@ -105,9 +105,7 @@ def show(
     """
     state = state_of(context)
     model_id, version = _split(reference)
-    if version is None:
-        if lineage:
-            raise typer.BadParameter(f"lineage is a version's: {model_id}@production")
+    if version is None and not lineage:
         _show_model(state, model_id)
     else:
         _show_version(state, model_id, version, lineage=lineage)
@@ -134,10 +132,18 @@ def _show_model(state: CliState, model_id: str) -> None:
     state.show(document, lambda out: print_model(out, model, aliases, newest))
 
 
-def _show_version(state: CliState, model_id: str, version: str, *, lineage: bool) -> None:
+async def _newest(client: ContinuonClient, model_id: str) -> str:
+    async for one in client.models.versions(model_id):
+        if one.status is VersionStatus.READY:
+            return str(one.version)
+    raise typer.BadParameter(f"{model_id} has no version that is ready")
+
+
+def _show_version(state: CliState, model_id: str, version: str | None, *, lineage: bool) -> None:
     async def get() -> tuple[Any, list[VersionSummary]]:
         async with ContinuonClient(state.settings()) as client:
-            found = await client.models.version(model_id, version)
+            wanted = version or await _newest(client, model_id)
+            found = await client.models.version(model_id, wanted)
             if not lineage:
                 return found, []
             built_on_it = client.models.find(model_base=found.model_ref)
