@@ -17,7 +17,10 @@ _SHARED = (
 
 _HINTS: Final = {problem.code: problem.remedy for problem in _SHARED} | {
     "auth.credentials_missing": "Sign in: continuon login --email YOU@EXAMPLE.COM",
+    "auth.operator_required": "Ask for the claim `operator` on your account, then sign in again.",
     "auth.token_invalid": "Sign in again: continuon login --email YOU@EXAMPLE.COM",
+    "bundle.exists": "A published version never changes. Give it a new one: --release.",
+    "bundle.not_signed": "Publish it: continuon ota publish ...",
     "claim.device_not_provisioned": "Ask whoever runs this cloud to provision the device.",
     "claim.key_revoked": "This key was revoked. Make a new one: continuon robot init --rotate ...",
     "claim.replayed": "Run the command again; it signs a new proof.",
@@ -42,6 +45,8 @@ _HINTS: Final = {problem.code: problem.remedy for problem in _SHARED} | {
     "job.no_episodes": "`continuon episode list` shows robot models, quality and eligibility.",
     "job.not_found": "`continuon train list` shows yours.",
     "job.state": "`continuon train show JOB` says where it is; an ended one can be retried.",
+    "metadata.conflict": "Somebody published meanwhile. Run the command again.",
+    "metadata.no_key": "The cloud has no online key: docs/ota-trust.md says which variable.",
     "quota.robots": "Revoke a robot you no longer use, or raise the plan.",
     "robot.already_claimed": "Its owner must revoke it first.",
     "robot.not_found": "`continuon robot list` shows yours.",
