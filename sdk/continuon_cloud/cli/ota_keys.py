@@ -20,7 +20,8 @@ from continuon_cloud.cli.state import JSON, confirm, state_of
 from continuon_cloud.client import ContinuonClient
 
 if TYPE_CHECKING:
-    from continuon_cloud.ota.key_folder import KeyFolder, Missing, RoleState
+    from continuon_cloud.ota.key_folder import KeyFolder
+    from continuon_cloud.ota.key_rules import Missing, RoleState
 
 __all__ = ["app"]
 

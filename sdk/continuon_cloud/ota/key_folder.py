@@ -8,7 +8,6 @@ its threshold is reached; `state` says what is missing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from continuon.ota.trust.signers import KMS_SCHEME, load_signer, new_key_pem
 from continuon_cloud.errors import IdentityError
 from continuon_cloud.files import private_folder, replace_private, write_new_private
 from continuon_cloud.ota.errors import UpdateError
+from continuon_cloud.ota.key_rules import Missing, RoleState, check_model, check_plan, swapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,38 +29,12 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
     from tuf.api.metadata import Root, Targets
 
-__all__ = ["KeyFolder", "Missing", "RoleState"]
+__all__ = ["KeyFolder"]
 
 ONLINE: Final = "online"
 _FILE: Final = re.compile(r"^([1-9][0-9]*)\.(.+)\.json$")
 _GENERATION: Final = re.compile(r"^(.+?)(?:\.v([0-9]+))?$")
 _TOP: Final = ("root", "targets", "snapshot", "timestamp")
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Signatures that a file lacks: how many, and of which keys any would do."""
-
-    count: int
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RoleState:
-    """One role as this folder knows it.
-
-    Attributes:
-        role: ``root``, ``targets``, or a robot model.
-        keys: Names of its keys; a star behind those whose private half is here.
-        missing: Signatures that its newest file lacks.
-    """
-
-    role: str
-    version: int
-    expires: datetime
-    threshold: int
-    keys: tuple[str, ...]
-    missing: tuple[Missing, ...]
 
 
 class KeyFolder:
@@ -108,10 +82,13 @@ class KeyFolder:
                 code="identity.exists",
                 hint="Use another folder. `keys rotate` replaces a key.",
             )
+        models = list(dict.fromkeys(models))
+        check_plan(models, root_keys, root_threshold)
         private_folder(self._keys)
         private_folder(self._metadata)
-        root = tuple(self._new(f"root-{number}") for number in range(1, root_keys + 1))
+        # A key service may refuse; then no key file is left behind.
         online_key = self._online(online)
+        root = tuple(self._new(f"root-{number}") for number in range(1, root_keys + 1))
         roles = {
             "root": RoleKeys(root, root_threshold),
             "targets": RoleKeys((self._new("targets"),)),
@@ -140,6 +117,7 @@ class KeyFolder:
 
     def delegate(self, model: str, now: datetime) -> list[str]:
         """Add a robot model with a key of its own."""
+        check_model(model)
         if model in self._delegations():
             raise UpdateError(f"{model} has a role already", code="trust.keys")
         self._try_passphrase()
@@ -198,8 +176,8 @@ class KeyFolder:
 
     def _replace(self, name: str, new: Key | None, now: datetime) -> list[str]:
         root_keys = ceremony.root_keys(self._root())
-        top = _swapped(root_keys, name, new)
-        models = _swapped(self._delegations(), name, new)
+        top = swapped(root_keys, name, new)
+        models = swapped(self._delegations(), name, new)
         # Read before anything is written: under the new keys the old signatures count no more.
         current = {role: self._ready(role) for role in ("root", "targets", *models)}
         changed = []
@@ -387,16 +365,6 @@ class KeyFolder:
             delegators.insert(0, read_root(self.read(before)).signed)
         found = ceremony.missing_signatures(self.newest(role), role, delegators)
         return [Missing(count, tuple(key_name(key) for key in keys)) for count, keys in found]
-
-
-def _swapped(groups: dict[str, RoleKeys], name: str, new: Key | None) -> dict[str, RoleKeys]:
-    """Return the roles that use the key ``name``, with ``new`` in its place or without it."""
-    changed = {}
-    for role, keys in groups.items():
-        if any(key_name(key) == name for key in keys.keys):
-            kept = tuple(key for key in keys.keys if key_name(key) != name)
-            changed[role] = RoleKeys((*kept, new) if new else kept, keys.threshold)
-    return changed
 
 
 def _number(name: str) -> int:

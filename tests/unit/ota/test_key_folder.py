@@ -158,7 +158,28 @@ def test_a_new_robot_model_gets_a_key_of_its_own(desk: Desk) -> None:
     assert desk.try_("delegate", "arm-v2")[0] == 8
 
 
-@pytest.mark.parametrize("name", ["root", "Snapshot", "../up", "a/b", ""])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--robot-model", "root"],
+        ["--robot-model", "online"],
+        ["--robot-model", MODEL, "--root-threshold", "5"],
+        ["--robot-model", MODEL, "--online", "file2:/x"],
+        ["--robot-model", MODEL, "--online", "gcpkms:projects/p"],
+    ],
+)
+def test_a_ceremony_that_is_refused_leaves_no_key_behind(
+    desk: Desk, tmp_path: Path, wrong: list[str]
+) -> None:
+    desk.folder = tmp_path / "another"
+    assert desk.try_("init", *wrong)[0] != 0
+    assert not list(desk.folder.rglob("*.pem"))
+    desk.run("init", "--robot-model", MODEL, "--no-passphrase")
+
+
+@pytest.mark.parametrize(
+    "name", ["root", "Snapshot", "../up", "a/b", "", "online", "root-1", "targets.v2"]
+)
 def test_a_robot_model_with_a_dangerous_name_is_refused(desk: Desk, name: str) -> None:
     assert desk.try_("delegate", name)[0] != 0
     assert desk.role("targets")["version"] == 1
