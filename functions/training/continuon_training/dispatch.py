@@ -248,9 +248,9 @@ class _Dispatch:
     async def _wait(self, full: ExecutorQuotaError) -> None:
         """Leave the job queued, without counting this as a failed start."""
         at = self._now + timedelta(seconds=full.retry_after_s)
-        await self._change(
-            lambda present: present.model_copy(update={"dispatch": {}, "next_dispatch_at": at})
-        )
+        # Nothing was started, so nobody has these tokens; a long wait must not pile them up.
+        fresh = {"dispatch": {}, "next_dispatch_at": at, "token_hashes": []}
+        await self._change(lambda present: present.model_copy(update=fresh))
         _LOGGER.info("backend is full", extra=_fields(self._job_id, self._attempt))
 
     async def _note(self, lease: leases.Lease, error: Exception) -> None:
