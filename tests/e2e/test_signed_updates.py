@@ -174,6 +174,17 @@ def test_a_model_reaches_a_robot_under_signatures_and_is_taken_back(
     found = person.run("ota", "rollout", "robot", "robot-1")
     assert found["version"] == "1.0.0"
 
+    # The online key and a root key are replaced; a robot that pinned the first root follows.
+    pems = person.home / "keys" / "keys"
+    for name in ("online", "root-1"):
+        person.keys("keys", "rotate", name)
+    (pems / "online.pem").write_bytes((pems / "online.v2.pem").read_bytes())
+    published = person.keys("keys", "upload")["files"]
+    assert {"2.root.json", "3.root.json", "timestamp.json"} <= set(published)
+    assert person.agent("robot-3")["version"] == "1.0.0"
+    history = person.home / "home" / "ota" / "robot-3" / "metadata" / "root_history"
+    assert max(path.name for path in history.iterdir()) == "3.root.json"
+
 
 def test_what_the_keys_do_not_cover_reaches_no_robot(person: Person, tmp_path: Path) -> None:
     artifact = tmp_path / "policy.npz"
