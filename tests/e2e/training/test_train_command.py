@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, run_local_cloud
+from product import Product
 
 if TYPE_CHECKING:
-    from product import Product
+    from collections.abc import Iterator
 
 BRIDGE = REPOSITORY / "examples" / "episodes" / "fetched" / "bridge"
 RURI = "rcan://continuon.cloud/trossen/widowx-250/b1d9e250"
@@ -56,6 +57,15 @@ class Person:
         done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def product() -> Iterator[Product]:
+    """A cloud for this module: others claim the same arm, which its recordings name."""
+    with run_local_cloud() as cloud:
+        opened = Product(cloud)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")
