@@ -191,7 +191,7 @@ def test_interrupted_upload_says_so_and_goes_on_later(
 ) -> None:
     path = write_episode(tmp_path / "episode", size=200_000)
     options = ["--url", stage.origin, "--home", str(stage.settings.home)]
-    upload = ["episode", "upload", str(path), "--resumable", "--limit-rate", "30k"]
+    upload = ["episode", "upload", str(path), "--resumable", "--limit-rate", "4k"]
     process = subprocess.Popen(  # noqa: S603 - this very package
         [sys.executable, "-c", "from continuon_cloud.cli import main; main()", *options, *upload],
         stdout=subprocess.DEVNULL,
@@ -200,7 +200,7 @@ def test_interrupted_upload_says_so_and_goes_on_later(
     )
     wait_until(lambda: any(entry["method"] == "POST" for entry in stage.entries()[1:]))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
 
     assert process.returncode == ExitCode.INTERRUPTED
     assert "what was confirmed is kept" in err
