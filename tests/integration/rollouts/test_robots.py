@@ -258,3 +258,14 @@ async def test_a_version_that_somebody_wrote_by_hand_breaks_no_question(world: W
     seen = await world.http.get(f"/api/ota/robots/{robot.id}")
     assert (seen.status_code, seen.json()["newest"]) == (200, bundle_id)
     assert seen.json()["version"] == "the good one"
+
+
+async def test_what_software_a_robot_runs_is_not_guessed(world: World) -> None:
+    bundle_id = await world.in_production("1.1.0")
+    stored = world.documents.document(f"ota_bundles/{bundle_id}")
+    await stored.update({"manifest.requires_version": ">=2.0"})
+    robot = await world.robot()
+    live.forget((await world.document(f"robots/{robot.id}"))["model"])
+    seen = (await world.http.get(f"/api/ota/robots/{robot.id}")).json()
+    assert (seen["reason"], seen["newest"]) == (None, None)
+    assert "software" in seen["detail"]

@@ -203,7 +203,11 @@ async def robot_updates(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robo
     deployment = await store.deployment(offered, robot_id) if offered else None
     holds = deployment if has_offer(deployment, now) else None
     newest = answer.bundle.bundle_id if isinstance(answer, policy.Choice) else None
-    if isinstance(answer, policy.Refusal):
+    reason = answer.reason if isinstance(answer, policy.Refusal) else None
+    if reason is NoUpdateReason.REQUIRES_VERSION and robot.ota.software_version is None:
+        # Left open as well: a robot that is told no writes nothing, so it has not told us.
+        reason, detail = None, "It depends on the robot's software, which it has not told yet."
+    elif isinstance(answer, policy.Refusal):
         detail = answer.detail
     else:
         detail = f"Its next check is offered {newest}, if its state and the budget allow it."
@@ -223,7 +227,7 @@ async def robot_updates(robot_id: _RobotId, user: CurrentUser, now: Now) -> Robo
         failures=robot.ota.failures,
         resting_until=robot.ota.resting_until,
         newest=newest,
-        reason=answer.reason if isinstance(answer, policy.Refusal) else None,
+        reason=reason,
         detail=detail,
     )
 
