@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from continuon.contracts.episodes import (
     DownloadResponse,
@@ -25,7 +24,7 @@ from continuon.contracts.ota import (
 )
 from continuon.contracts.robots import ClaimRequest, Robot, RobotPage, UserProfile
 from continuon_cloud.accounts import Accounts
-from continuon_cloud.errors import UnreachableError
+from continuon_cloud.answers import malformed, read, segment
 from continuon_cloud.model_client import ModelClient
 from continuon_cloud.rollout_client import RolloutClient
 from continuon_cloud.training.client import TrainingClient
@@ -122,9 +121,7 @@ class ContinuonClient:
             "status": status.value if status else None,
             "robot_id": robot_id,
         }
-        return _read(
-            EpisodePage, await self._transport.call("GET", "/api/v1/episodes", query=query)
-        )
+        return read(EpisodePage, await self._transport.call("GET", "/api/v1/episodes", query=query))
 
     async def episodes(
         self, *, status: EpisodeStatus | None = None, robot_id: str | None = None
@@ -143,26 +140,22 @@ class ContinuonClient:
 
     async def episode(self, episode_id: str) -> Episode:
         """Return one episode; a robot may ask for its own."""
-        return await self._get(f"/api/v1/episodes/{_segment(episode_id)}", Episode)
+        return await self._get(f"/api/v1/episodes/{segment(episode_id)}", Episode)
 
     async def report(self, episode_id: str) -> dict[str, Any]:
         """Return the validation report of one episode, as ``episode validate --json`` prints it."""
-        answer = await self._transport.call(
-            "GET", f"/api/v1/episodes/{_segment(episode_id)}/report"
-        )
+        answer = await self._transport.call("GET", f"/api/v1/episodes/{segment(episode_id)}/report")
         if not isinstance(answer, dict):
-            raise _malformed()
+            raise malformed()
         return answer
 
     async def download_urls(self, episode_id: str) -> DownloadResponse:
         """Return the files of one episode with URLs that read them for some minutes."""
-        return await self._get(
-            f"/api/v1/episodes/{_segment(episode_id)}/download", DownloadResponse
-        )
+        return await self._get(f"/api/v1/episodes/{segment(episode_id)}/download", DownloadResponse)
 
     async def delete_episode(self, episode_id: str) -> None:
         """Delete one episode with its files."""
-        await self._transport.call("DELETE", f"/api/v1/episodes/{_segment(episode_id)}")
+        await self._transport.call("DELETE", f"/api/v1/episodes/{segment(episode_id)}")
 
     # --- Robots and people -----------------------------------------------------------------------
 
@@ -176,7 +169,7 @@ class ContinuonClient:
         while True:
             query: dict[str, str | int | None] = {"page_size": 100, "page_token": token}
             answer = await self._transport.call("GET", "/api/v1/robots", query=query)
-            page = _read(RobotPage, answer)
+            page = read(RobotPage, answer)
             for robot in page.robots:
                 yield robot
             token = page.next_page_token
@@ -185,12 +178,12 @@ class ContinuonClient:
 
     async def get_robot(self, robot_id: str) -> Robot:
         """Return one robot."""
-        return await self._get(f"/api/v1/robots/{_segment(robot_id)}", Robot)
+        return await self._get(f"/api/v1/robots/{segment(robot_id)}", Robot)
 
     async def revoke(self, robot_id: str) -> Robot:
         """End a robot's access at once; its key never works again."""
-        answer = await self._transport.call("POST", f"/api/v1/robots/{_segment(robot_id)}/revoke")
-        return _read(Robot, answer)
+        answer = await self._transport.call("POST", f"/api/v1/robots/{segment(robot_id)}/revoke")
+        return read(Robot, answer)
 
     async def me(self) -> UserProfile:
         """Return the signed-in person's profile, plan and quota."""
@@ -209,28 +202,8 @@ class ContinuonClient:
     # ---------------------------------------------------------------------------------------------
 
     async def _get(self, path: str, model: type[_Model]) -> _Model:
-        return _read(model, await self._transport.call("GET", path))
+        return read(model, await self._transport.call("GET", path))
 
     async def _post(self, path: str, body: BaseModel, model: type[_Model]) -> _Model:
         sent = body.model_dump(mode="json", exclude_none=True)
-        return _read(model, await self._transport.call("POST", path, body=sent))
-
-
-def _segment(identifier: str) -> str:
-    # A dot segment would be resolved away by the HTTP library and name another resource.
-    return quote(identifier, safe="").replace(".", "%2E")
-
-
-def _read(model: type[_Model], answer: Any) -> _Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        raise _malformed() from error
-
-
-def _malformed() -> UnreachableError:
-    return UnreachableError(
-        "the answer has not the promised form",
-        code="api.malformed",
-        hint="Is --url right, and is this client recent enough?",
-    )
+        return read(model, await self._transport.call("POST", path, body=sent))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from continuon.contracts.models import (
     AliasHistory,
@@ -25,7 +24,7 @@ from continuon.contracts.models import (
     VersionPage,
     VersionSummary,
 )
-from continuon_cloud.errors import UnreachableError
+from continuon_cloud.answers import read, segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -127,7 +126,7 @@ class ModelClient:
 
     async def download_url(self, model_id: str, version: int | str) -> ModelDownload:
         """Return a URL that reads the artifact for some minutes. It counts as a download."""
-        path = f"{_of(model_id)}/{_segment(str(version))}/download"
+        path = f"{_of(model_id)}/{segment(str(version))}/download"
         return await self._get(path, ModelDownload)
 
     # --- Aliases ---------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ class ModelClient:
     async def remove_alias(self, model_id: str, alias: str, reason: str) -> ModelAlias:
         """Let an alias point nowhere."""
         path, query = _ROOT + _alias(model_id, alias), {"reason": reason}
-        return _read(ModelAlias, await self._transport.call("DELETE", path, query=query))
+        return read(ModelAlias, await self._transport.call("DELETE", path, query=query))
 
     async def alias_history(
         self, model_id: str, alias: str, *, page_token: str | None = None
@@ -170,7 +169,7 @@ class ModelClient:
                 return
 
     async def _get(self, path: str, model: type[_Body], **query: str | int | None) -> _Body:
-        return _read(model, await self._transport.call("GET", _ROOT + path, query=query))
+        return read(model, await self._transport.call("GET", _ROOT + path, query=query))
 
     async def _send(
         self,
@@ -182,29 +181,13 @@ class ModelClient:
     ) -> _Body:
         sent = None if body is None else body.model_dump(mode="json", exclude_none=True)
         answer = await self._transport.call(method, _ROOT + path, body=sent, headers=headers)
-        return _read(model, answer)
+        return read(model, answer)
 
 
 def _of(model_id: str, version: int | str | None = None) -> str:
-    path = f"/{_segment(model_id)}"
-    return path if version is None else f"{path}/versions/{_segment(str(version))}"
+    path = f"/{segment(model_id)}"
+    return path if version is None else f"{path}/versions/{segment(str(version))}"
 
 
 def _alias(model_id: str, alias: str) -> str:
-    return f"{_of(model_id)}/aliases/{_segment(alias)}"
-
-
-def _segment(identifier: str) -> str:
-    # A dot segment would be resolved away by the HTTP library and name another resource.
-    return quote(identifier, safe="").replace(".", "%2E")
-
-
-def _read(model: type[_Body], answer: Any) -> _Body:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        raise UnreachableError(
-            "the answer has not the promised form",
-            code="api.malformed",
-            hint="Is --url right, and is this client recent enough?",
-        ) from error
+    return f"{_of(model_id)}/aliases/{segment(alias)}"

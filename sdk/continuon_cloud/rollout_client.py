@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from continuon.contracts.ota import (
     Bundle,
@@ -19,7 +18,7 @@ from continuon.contracts.ota import (
     RolloutReport,
     RolloutRequest,
 )
-from continuon_cloud.errors import UnreachableError
+from continuon_cloud.answers import read, segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,7 +62,7 @@ class RolloutClient:
                 "page_token": token,
             }
             answer = await self._transport.call("GET", f"{_ROOT}/bundles", query=query)
-            page = _read(BundlePage, answer)
+            page = read(BundlePage, answer)
             for bundle in page.bundles:
                 yield bundle
             token = page.next_page_token
@@ -72,45 +71,29 @@ class RolloutClient:
 
     async def bundle(self, bundle_id: str) -> Bundle:
         """Return one bundle with the state of its rollout."""
-        return await self._get(f"/bundles/{_segment(bundle_id)}", Bundle)
+        return await self._get(f"/bundles/{segment(bundle_id)}", Bundle)
 
     async def report(self, bundle_id: str) -> RolloutReport:
         """Return a rollout as it stands: counts of each cohort, and the gate's reasoning."""
-        return await self._get(f"/bundles/{_segment(bundle_id)}/rollout", RolloutReport)
+        return await self._get(f"/bundles/{segment(bundle_id)}/rollout", RolloutReport)
 
     async def change(self, bundle_id: str, request: RolloutRequest) -> Bundle:
         """Start, advance, pause, resume, halt or roll back."""
-        return await self._send(f"/bundles/{_segment(bundle_id)}/rollout", request, Bundle)
+        return await self._send(f"/bundles/{segment(bundle_id)}/rollout", request, Bundle)
 
     async def robot(self, robot_id: str) -> RobotUpdates:
         """Return which version a robot has, since when, and why not a newer one."""
-        return await self._get(f"/robots/{_segment(robot_id)}", RobotUpdates)
+        return await self._get(f"/robots/{segment(robot_id)}", RobotUpdates)
 
     async def set_membership(self, robot_id: str, membership: RobotMembership) -> RobotMembership:
         """Set a robot's groups and tags; both replace what was there."""
-        path = f"{_ROOT}/robots/{_segment(robot_id)}/membership"
+        path = f"{_ROOT}/robots/{segment(robot_id)}/membership"
         body = membership.model_dump(mode="json")
-        return _read(RobotMembership, await self._transport.call("PUT", path, body=body))
+        return read(RobotMembership, await self._transport.call("PUT", path, body=body))
 
     async def _get(self, path: str, model: type[_Body]) -> _Body:
-        return _read(model, await self._transport.call("GET", _ROOT + path))
+        return read(model, await self._transport.call("GET", _ROOT + path))
 
     async def _send(self, path: str, body: BaseModel, model: type[_Body]) -> _Body:
         sent = body.model_dump(mode="json", exclude_none=True)
-        return _read(model, await self._transport.call("POST", _ROOT + path, body=sent))
-
-
-def _segment(identifier: str) -> str:
-    # A dot segment would be resolved away by the HTTP library and name another resource.
-    return quote(identifier, safe="").replace(".", "%2E")
-
-
-def _read(model: type[_Body], answer: object) -> _Body:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        raise UnreachableError(
-            "the answer has not the promised form",
-            code="api.malformed",
-            hint="Is --url right, and is this client recent enough?",
-        ) from error
+        return read(model, await self._transport.call("POST", _ROOT + path, body=sent))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING
 
 from continuon import limits
 from continuon.auth import webhooks
 from continuon.auth.webhooks import WebhookError
 from continuon.contracts.webhooks import WebhookDeliveryList, WebhookSecret, WebhookSecretState
-from continuon_cloud.errors import UnreachableError
+from continuon_cloud.answers import read, segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["WebhookClient", "WebhookError", "verify_webhook"]
 
 _SECRET = "/api/v1/training/webhook-secret"  # noqa: S105 - a path
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class WebhookClient:
@@ -40,28 +36,17 @@ class WebhookClient:
 
     async def new_secret(self) -> WebhookSecret:
         """Make a secret; the one before it signs for a day more. It is shown this once."""
-        return _read(WebhookSecret, await self._transport.call("PUT", _SECRET))
+        return read(WebhookSecret, await self._transport.call("PUT", _SECRET))
 
     async def secrets(self) -> WebhookSecretState:
         """Return which secrets sign, without the secrets."""
-        return _read(WebhookSecretState, await self._transport.call("GET", _SECRET))
+        return read(WebhookSecretState, await self._transport.call("GET", _SECRET))
 
     async def deliveries(self, job_id: str) -> WebhookDeliveryList:
         """Return a job's callbacks with every attempt."""
-        job = quote(job_id, safe="").replace(".", "%2E")
+        job = segment(job_id)
         path = f"/api/v1/training/jobs/{job}/deliveries"
-        return _read(WebhookDeliveryList, await self._transport.call("GET", path))
-
-
-def _read(model: type[_Model], answer: Any) -> _Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        raise UnreachableError(
-            "the answer has not the promised form",
-            code="api.malformed",
-            hint="Is --url right, and is this client recent enough?",
-        ) from error
+        return read(WebhookDeliveryList, await self._transport.call("GET", path))
 
 
 def verify_webhook(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from continuon.contracts.models import ModelVersion
 from continuon.contracts.training import (
@@ -22,7 +21,7 @@ from continuon.contracts.training import (
     SlowLoop,
     SlowLoopUpdate,
 )
-from continuon_cloud.errors import UnreachableError
+from continuon_cloud.answers import read, segment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -130,17 +129,17 @@ class TrainingClient:
 
     async def registered(self, model_ref: str) -> ModelVersion:
         """Return the model version that a job's ``output.model_ref`` names, with its lineage."""
-        path = "/".join(_segment(part) for part in model_ref.split("/"))
-        return _read(ModelVersion, await self._transport.call("GET", f"/api/v1/{path}"))
+        path = "/".join(segment(part) for part in model_ref.split("/"))
+        return read(ModelVersion, await self._transport.call("GET", f"/api/v1/{path}"))
 
     async def lease(self, request: LeaseRequest) -> LeaseResponse | None:
         """Take one job that waits for a worker with this label; None when there is none."""
         sent = request.model_dump(mode="json")
         answer = await self._transport.call("POST", f"{_ROOT}/lease", body=sent)
-        return None if answer is None else _read(LeaseResponse, answer)
+        return None if answer is None else read(LeaseResponse, answer)
 
     async def _get(self, path: str, model: type[_Model], **query: str | int | None) -> _Model:
-        return _read(model, await self._transport.call("GET", _ROOT + path, query=query))
+        return read(model, await self._transport.call("GET", _ROOT + path, query=query))
 
     async def _send(
         self,
@@ -152,28 +151,12 @@ class TrainingClient:
     ) -> _Model:
         sent = None if body is None else body.model_dump(mode="json", exclude_none=True)
         answer = await self._transport.call(method, _ROOT + path, body=sent, headers=headers)
-        return _read(model, answer)
+        return read(model, answer)
 
 
 def _job(job_id: str) -> str:
-    return f"/jobs/{_segment(job_id)}"
+    return f"/jobs/{segment(job_id)}"
 
 
 def _loop(robot_model: str) -> str:
-    return f"/slow-loops/{_segment(robot_model)}"
-
-
-def _segment(identifier: str) -> str:
-    # A dot segment would be resolved away by the HTTP library and name another resource.
-    return quote(identifier, safe="").replace(".", "%2E")
-
-
-def _read(model: type[_Model], answer: Any) -> _Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        raise UnreachableError(
-            "the answer has not the promised form",
-            code="api.malformed",
-            hint="Is --url right, and is this client recent enough?",
-        ) from error
+    return f"/slow-loops/{segment(robot_model)}"
