@@ -138,8 +138,9 @@ def _objects() -> ObjectStore:
     return ObjectStore(settings().continuon_rlds_bucket)
 
 
-async def read_url(ref: str) -> str:
-    """Return a signed URL that reads a stored object."""
+async def read_url(ref: str, *, generation: int | None = None) -> str:
+    """Return a signed URL that reads a stored object, or exactly that generation of it."""
     signer = url_signer(settings().continuon_rlds_bucket)
     lifetime = timedelta(seconds=limits.DOWNLOAD_URL_TTL_S)
-    return await asyncio.to_thread(signer.sign, ref, method="GET", lifetime=lifetime)
+    query = None if generation is None else {"generation": str(generation)}
+    return await asyncio.to_thread(signer.sign, ref, method="GET", lifetime=lifetime, query=query)

@@ -67,6 +67,7 @@ def new_job(
     *,
     owner_id: str,
     episode_ids: Sequence[str],
+    model_base: str | None,
     name: str,
     prices: PriceTable,
     redispatch_s: int,
@@ -74,14 +75,18 @@ def new_job(
 ) -> JobRecord:
     """Return the record of a job that is about to be queued over ``episode_ids``.
 
+    ``model_base`` is what `bases.resolve` has made of the request's; the digest is of what was
+    asked, so that a repetition is one also after an alias moved.
+
     Raises:
         ProblemError: ``job.no_episodes`` or ``job.episodes_too_large``.
     """
     selection.check_size(episode_ids)
-    fields = request.model_dump(exclude={"type", "episode_ids"})
+    fields = request.model_dump(exclude={"type", "episode_ids", "model_base"})
     ordered = sorted(episode_ids)
     config = JobConfig(
         **fields,
+        model_base=model_base,
         episode_ids=ordered,
         episode_count=len(ordered),
         episodes_digest=selection.digest(ordered),

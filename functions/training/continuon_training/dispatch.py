@@ -32,7 +32,7 @@ from continuon.contracts.training import (
 from continuon.errors import ProblemError, UnavailableError
 from continuon.platform import leases
 from continuon.platform.faults import crash_point
-from continuon_training import selection, service, tokens
+from continuon_training import bases, selection, service, tokens
 from continuon_training.announcements import announce_finished, send_dead_letter
 from continuon_training.budget import check_month
 from continuon_training.cleanup import clean_up
@@ -287,8 +287,9 @@ async def recheck(record: JobRecord) -> JobRecord:
     """Return the job without the episodes that were deleted or rejected since it was queued.
 
     Raises:
-        ProblemError: ``job.no_episodes``: none is left.
+        ProblemError: ``job.no_episodes``: none is left; or the model to start from is gone.
     """
+    await bases.check(record)
     found = await EpisodeReader().by_ids(record.config.episode_ids)
     left = selection.still_eligible(record, found)
     if len(left) == len(record.config.episode_ids):

@@ -22,6 +22,9 @@ __all__ = [
     "JOB_STATE",
     "JOB_SUPERSEDED",
     "JOB_TOKEN_INVALID",
+    "MODEL_BASE_NOT_FOUND",
+    "MODEL_BASE_NOT_READY",
+    "MODEL_BASE_REQUIRED",
     "NO_EPISODES",
     "SLOW_LOOP_NOT_FOUND",
 ]
@@ -98,6 +101,26 @@ EPISODES_CHANGED: Final = ProblemType(
     status=409,
     title="Episodes of this job were deleted or rejected since it started.",
     remedy="Retry the job: it starts without them.",
+)
+MODEL_BASE_REQUIRED: Final = ProblemType(
+    code="job.model_base_required",
+    status=422,
+    title="A fine-tuning must say which model it starts from.",
+    remedy="Set `model_base` to one of your versions: `models/ID/versions/N`, `ID@VERSION` or "
+    "`ID@ALIAS`; or start a job of the type `seed`.",
+)
+MODEL_BASE_NOT_FOUND: Final = ProblemType(
+    code="job.model_base_not_found",
+    status=422,
+    title="You have no such version of a model to start from.",
+    remedy="Name it as `models/ID/versions/N`, `ID@VERSION` or `ID@ALIAS`; `GET /api/v1/models` "
+    "lists your models.",
+)
+MODEL_BASE_NOT_READY: Final = ProblemType(
+    code="job.model_base_not_ready",
+    status=422,
+    title="The version to start from has no artifact: it is pending or was deleted.",
+    remedy="Complete its upload, or name another version.",
 )
 BUDGET_EXHAUSTED: Final = ProblemType(
     code="budget.exhausted",

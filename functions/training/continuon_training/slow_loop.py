@@ -217,6 +217,7 @@ def _job(loop: SlowLoopRecord, episode_ids: list[str], now: datetime) -> JobReco
         request,
         owner_id=loop.owner_id,
         episode_ids=episode_ids,
+        model_base=loop.model_base,
         name=f"job_{base64.b32encode(digest).decode().lower()[:20]}",
         prices=money.price_table(settings().continuon_training_prices),
         redispatch_s=settings().continuon_redispatch_s,

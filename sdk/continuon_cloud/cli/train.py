@@ -62,7 +62,9 @@ def start(
         list[str] | None, typer.Option("--episode", help="Only these; may be given again.")
     ] = None,
     model_id: Annotated[str | None, typer.Option(help="Of which model it is a version.")] = None,
-    model_base: Annotated[str | None, typer.Option(help="What a fine-tuning starts from.")] = None,
+    model_base: Annotated[
+        str | None, typer.Option(help="What a finetune starts from: MODEL@3, MODEL@production.")
+    ] = None,
     hyperparams: Annotated[Path | None, typer.Option(help="A file with one JSON object.")] = None,
     param: ParamOption = None,
     cpu: Annotated[float, typer.Option(help="vCPUs.")] = 1.0,
@@ -86,6 +88,7 @@ def start(
       continuon train start --robot-model companion-v1 --min-quality 0.8 --backend subprocess -w
       continuon train start --robot-model companion-v1 --backend pull --backend-label colab
       continuon train start --robot-model companion-v1 -p max_steps=500 -p hidden=[32,32]
+      continuon train start --robot-model companion-v1 --type finetune --model-base me@production
     """
     state = state_of(context)
     request = _request(

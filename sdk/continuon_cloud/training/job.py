@@ -7,12 +7,19 @@ import math
 import shutil
 from typing import TYPE_CHECKING, Any, Self
 
-from continuon.contracts.training import ArtifactKind, CallbackState, JobError, JobStatus, MetricRow
+from continuon.contracts.training import (
+    ArtifactKind,
+    AssignedBase,
+    CallbackState,
+    JobError,
+    JobStatus,
+    MetricRow,
+)
 from continuon.limits import MAX_JOB_ERROR_CHARS
 from continuon_cloud.dataset import load_episodes
 from continuon_cloud.errors import ClientError
 from continuon_cloud.training.api import GIVE_UP_S, JobApi, Patience
-from continuon_cloud.training.artifacts import fetch_checkpoint, store_artifact
+from continuon_cloud.training.artifacts import fetch_base, fetch_checkpoint, store_artifact
 from continuon_cloud.training.context import JobContext
 from continuon_cloud.training.episodes import fetch_assigned
 from continuon_cloud.training.errors import StoppedError
@@ -150,6 +157,22 @@ class TrainerJob:
         folder = self.work_dir / "restored"
         folder.mkdir(parents=True, exist_ok=True)
         return self._loop.run(fetch_checkpoint(self._api, checkpoint, folder))
+
+    def base_model(self) -> Path | None:
+        """Return the file of the model to start from, downloaded and compared; None without one.
+
+        A checkpoint comes first: ask only where `restore` returned None.
+
+        Raises:
+            DownloadError: It is not what is registered.
+            StoppedError: It was deleted meanwhile, and the job failed.
+        """
+        base = self.assignment.model_base
+        if not isinstance(base, AssignedBase):
+            return None
+        folder = self.work_dir / "base"
+        folder.mkdir(parents=True, exist_ok=True)
+        return self._loop.run(fetch_base(self._api, base, folder))
 
     # --- What came of it -------------------------------------------------------------------------
 

@@ -153,7 +153,12 @@ class JobRequest(Contract):
     model_id: ModelId | None = Field(
         default=None, description="Of which model the result is a version; left out: derived."
     )
-    model_base: ModelRef | None = Field(default=None, description="What a fine-tuning starts from.")
+    model_base: ModelRef | None = Field(
+        default=None,
+        description="The version that a `finetune` starts from, which needs one: "
+        "`models/ID/versions/N`, `ID@VERSION` or `ID@ALIAS`; stored as the first.",
+        examples=["companion-v1@production"],
+    )
     hyperparams: dict[str, Any] = Field(default_factory=dict)
     backend: Backend
     backend_label: Label | None = Field(

@@ -20,6 +20,7 @@ __all__ = [
     "ArtifactKind",
     "ArtifactRequest",
     "ArtifactResponse",
+    "AssignedBase",
     "AssignedCheckpoint",
     "AssignedEpisode",
     "AssignedEpisodePage",
@@ -82,6 +83,16 @@ class AssignedCheckpoint(Checkpoint):
     url: str
 
 
+class AssignedBase(Contract):
+    """The version that a fine-tuning starts from, with a URL that reads its artifact."""
+
+    ref: str = Field(examples=["models/companion-v1/versions/3"])
+    url: str
+    sha256: str
+    size_bytes: int
+    format: str = Field(examples=["npz"])
+
+
 class Assignment(Contract):
     """What a trainer is to do."""
 
@@ -91,7 +102,10 @@ class Assignment(Contract):
     type: JobType
     robot_model: str
     hyperparams: dict[str, Any]
-    model_base: str | None = None
+    model_base: AssignedBase | str | None = Field(
+        default=None,
+        description="What a `finetune` starts from; jobs of other types hand on their words.",
+    )
     model_id: str | None = None
     episode_count: int
     episodes_digest: str

@@ -22,6 +22,7 @@ COMMAND = Path(sys.executable).with_name("continuon")
 JOINTS = 'fields=["observation.robot_state.joint_positions"]'
 """What this arm did not record: it is driven by the pose of its hand."""
 
+SUBPROCESS = ("--robot-model", "widowx-250", "--backend", "subprocess")
 QUICK = ("-p", "max_steps=200", "-p", "checkpoint_every=100", "-p", "evaluate_every=100")
 
 pytestmark = pytest.mark.timeout(600)
@@ -150,6 +151,8 @@ def test_cancelling_ends_the_process_and_retrying_makes_a_new_job(person: Person
     [
         (("start", "--robot-model", "nobody", "--backend", "subprocess"), 8, "No episode fits"),
         (("start", "--robot-model", "widowx-250", "--min-quality", "7"), 2, "min_quality"),
+        (("start", *SUBPROCESS, "--type", "finetune"), 8, "--model-base"),
+        (("start", *SUBPROCESS, "--type", "finetune", "--model-base", "no@one"), 8, "models list"),
         (("start", "--robot-model", "widowx-250", "-p", "nothing"), 2, "NAME=VALUE"),
         (("start", "--robot-model", "widowx-250", "--gpu-count", "1"), 2, "gpu_type"),
         (("show", "job_00000000000000000000"), 5, "train list"),
@@ -186,6 +189,57 @@ def test_a_job_without_usable_numbers_says_which_field_is_missing(person: Person
     assert done.returncode == 10
     assert "dataset.field_empty" in done.stdout
     assert "name other fields" in " ".join(done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def tuned(person: Person, finished: dict[str, Any]) -> dict[str, Any]:
+    """What a fine-tuning of that version on the same episodes ends in."""
+    model_id = finished["model_version"]["model_id"]
+    person.json("models", "alias", "set", model_id, "production", "1", "--reason", "first")
+    start = ("train", "start", "--type", "finetune", "--model-base", f"{model_id}@production")
+    how = ("--robot-model", "widowx-250", "--backend", "subprocess", "--watch")
+    document: dict[str, Any] = person.json(*start, *how, *QUICK)
+    return document
+
+
+def test_a_fine_tuning_starts_where_its_base_ended(
+    person: Person, finished: dict[str, Any], tuned: dict[str, Any]
+) -> None:
+    base, job = finished["model_version"], tuned["job"]
+    rows = person.json("train", "metrics", job["job_id"])["rows"]
+    first = next(row for row in rows if row["split"] == "held_out")
+
+    assert job["config"]["model_base"] == base["model_ref"]
+    assert (first["step"], first["loss"]) == (0, base["metrics"]["held_out/loss"])
+    assert f"starts from {base['model_ref']}" in person.run("train", "logs", job["job_id"]).stdout
+
+
+def test_base_and_fine_tuned_version_name_each_other(
+    person: Person, finished: dict[str, Any], tuned: dict[str, Any]
+) -> None:
+    base, version = finished["model_version"], tuned["model_version"]
+    shown = person.run("models", "show", f"{base['model_id']}@1", "--lineage").stdout
+
+    assert (version["model_id"], version["version"]) == (base["model_id"], 2)
+    assert version["lineage"]["model_base"] == base["model_ref"]
+    assert f"became part of {version['model_id']}@2" in shown
+    assert (
+        base["model_ref"]
+        in person.run("models", "show", f"{base['model_id']}@2", "--lineage").stdout
+    )
+
+
+def test_a_network_of_another_shape_cannot_start_from_the_base(
+    person: Person, finished: dict[str, Any]
+) -> None:
+    ref = finished["model_version"]["model_ref"]
+    start = ("train", "start", "--type", "finetune", "--model-base", ref)
+    how = ("--robot-model", "widowx-250", "--backend", "subprocess", "-p", "hidden=[8]", "--watch")
+    done = person.run(*start, *how, "--json")
+    error = json.loads(done.stdout)["job"]["error"]
+
+    assert (done.returncode, error["code"]) == (10, "trainer.model_base_mismatch")
+    assert "hidden is [64, 64] in the base and [8] here" in error["message"]
 
 
 def test_nobody_signed_in_is_told_to_sign_in(product: Product, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_a_job_waits_for_its_message_only_where_one_is_sent() -> None:
             JobRequest(**fields),
             owner_id="olivia",
             episode_ids=["b", "a"],
+            model_base=None,
             name="job_" + "a" * 20,
             prices=TABLE,
             redispatch_s=180,

@@ -51,6 +51,7 @@ class Trained:
         held_out: Figures of the held-out split.
         verdict: Against the baseline.
         reason: Why.
+        base: SHA-256 of the model it started from; None for fresh weights.
     """
 
     dataset: EpisodeDataset
@@ -65,6 +66,7 @@ class Trained:
     held_out: dict[str, Any]
     verdict: Verdict
     reason: str
+    base: str | None = None
 
 
 def write(folder: Path, trained: Trained) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def _model_bytes(trained: Trained) -> bytes:
         "hidden": list(trained.config.hidden),
         "episode_set_digest": trained.dataset.digest,
     }
+    if trained.base is not None:
+        head["base"] = trained.base
     arrays: dict[str, Any] = {
         "head": np.array(json.dumps(head, sort_keys=True)),
         "observation.mean": trained.observations.mean,
@@ -117,7 +121,9 @@ def _result(trained: Trained) -> dict[str, Any]:
         "epochs": trained.epochs,
         "train": trained.train,
         "held_out": trained.held_out,
-        "loss_unit": "mean squared error, actions in standard deviations of the training split",
+        "base": trained.base,
+        "loss_unit": "mean squared error, actions in standard deviations of "
+        + ("the training split" if trained.base is None else "the base's training split"),
         "episode_set_digest": dataset.digest,
         "episodes": {"train": _rows(dataset, "train"), "held_out": _rows(dataset, "held_out")},
         "licences": dict(

@@ -53,9 +53,16 @@ def _summary(result: dict[str, Any]) -> str:
         f"- verdict: **{result['verdict']}** ({result['reason']})\n"
         f"- network: `{_plain(result['network'])}`, {result['parameters']} parameters\n"
         f"- steps: {result['steps']}, whole passes over the data: {result['epochs']}\n"
+        f"- started from: {_base(result['base'])}\n"
         f"- file: `{model['file']}`, {model['size_bytes']} bytes, format `{model['format']}`\n"
         f"- SHA-256: `{model['sha256']}`\n"
     )
+
+
+def _base(sha256: str | None) -> str:
+    if sha256 is None:
+        return "fresh weights"
+    return f"the model with the SHA-256 `{sha256}`, whose standardisation it keeps"
 
 
 def _losses(result: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
-    by_hand = ("episodes", "out", "config", "resume")
+    by_hand = ("episodes", "out", "config", "resume", "base")
     if options.job and any(getattr(options, name) for name in by_hand):
         parser.error("--job takes everything from the cloud; only --network goes with it")
     if not options.job and not (options.episodes and options.out):
@@ -94,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, bit for bit"
     )
+    parser.add_argument(
+        "--base", type=Path, metavar="NPZ", help="start from this model's weights and units"
+    )
     return parser
 
 
@@ -113,6 +116,7 @@ def _run(options: argparse.Namespace, console: Console) -> Outcome:
             factory=factory,
             network_name=options.network,
             resume=options.resume,
+            base=options.base,
             hooks=Hooks(on_step=advance),
         )
 

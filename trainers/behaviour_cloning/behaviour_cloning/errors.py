@@ -11,7 +11,8 @@ class TrainerError(ContinuonError):
     Codes: ``trainer.config_invalid``, ``trainer.network_invalid``,
     ``trainer.too_few_episodes``, ``trainer.no_steps``, ``trainer.diverged``,
     ``trainer.output_exists``, ``trainer.output_unwritable``, ``trainer.checkpoint_missing``,
-    ``trainer.checkpoint_invalid``, ``trainer.checkpoint_mismatch``.
+    ``trainer.checkpoint_invalid``, ``trainer.checkpoint_mismatch``, ``trainer.model_base``,
+    ``trainer.model_base_invalid``, ``trainer.model_base_mismatch``.
 
     Attributes:
         code: Stable, dotted, lower case.

@@ -41,8 +41,14 @@ def episode_losses(
     network: Network,
     observations: Standardiser,
     actions: Standardiser,
+    *,
+    mean_action: Array,
 ) -> EpisodeLosses:
-    """Measure a network on every episode of a split that has steps, in one pass."""
+    """Measure a network on every episode of a split that has steps, in one pass.
+
+    ``mean_action`` is the training split's, in units of the recording.
+    """
+    constant = actions.standardise(mean_action)
     size = len(dataset.episodes)
     steps, model, baseline = np.zeros(size), np.zeros(size), np.zeros(size)
     for batch in dataset.batches(split):
@@ -50,7 +56,8 @@ def episode_losses(
         given = network.forward(observations.standardise(batch.observations.astype(np.float64)))
         steps += np.bincount(batch.episodes, minlength=size)
         model += _sums(batch.episodes, given - wanted, size)
-        baseline += _sums(batch.episodes, wanted, size)  # standardised, the mean action is zero
+        # Zero, unless the units are those of a base that was trained on other episodes.
+        baseline += _sums(batch.episodes, wanted - constant, size)
     used = np.flatnonzero(steps)
     places = tuple(int(place) for place in used)
     count = steps[used]

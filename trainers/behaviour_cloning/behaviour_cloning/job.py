@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from behaviour_cloning import artifacts, checkpoint
+from behaviour_cloning.base import mismatch, read_base
 from behaviour_cloning.config import config_from
 from behaviour_cloning.errors import TrainerError
 from behaviour_cloning.run import Hooks, check_split, dataset_options, train_dataset
-from continuon.contracts.training import ArtifactKind
+from continuon.contracts.training import ArtifactKind, AssignedBase
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from behaviour_cloning.base import Base
     from behaviour_cloning.config import Config
     from behaviour_cloning.network import NetworkFactory
     from continuon_cloud.dataset import EpisodeDataset
@@ -32,6 +34,7 @@ _SALTS: Final = 100
 """Tried for a split with two sides: two episodes have one at about every third salt."""
 
 _SPLITS: Final = ("train", "held_out")
+_FORMAT: Final = "npz"
 
 
 def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> None:
@@ -41,12 +44,7 @@ def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> N
         TrainerError: The hyperparameters cannot be used, or the training failed.
     """
     config = config_from(job.hyperparams)
-    if job.assignment.model_base is not None:
-        raise TrainerError(
-            "this trainer starts from fresh weights or a checkpoint, not from another model",
-            code="trainer.model_base",
-            hint="Leave model_base out.",
-        )
+    _check_base(job)
     dataset = with_both_sides(job.load_episodes(**dataset_options(config)), config)
     check_split(dataset)
     _say(_summary(dataset))
@@ -55,16 +53,42 @@ def run_job(job: TrainerJob, *, factory: NetworkFactory, network_name: str) -> N
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     reports = _Reports(job, config)
+    resume = _restore(job, out)
     outcome = train_dataset(
         dataset,
         out,
         config=config,
         factory=factory,
         network_name=network_name,
-        resume=_restore(job, out),
+        resume=resume,
+        # A checkpoint is further on, and holds what the run keeps of its base.
+        base=None if resume else _base(job),
         hooks=Hooks(on_step=reports.on_step, on_checkpoint=reports.on_checkpoint, metrics=reports),
     )
     _finish(job, out, outcome.result)
+
+
+def _check_base(job: TrainerJob) -> None:
+    """Refuse what this trainer cannot start from, before anything is downloaded."""
+    base = job.assignment.model_base
+    if isinstance(base, str):
+        raise TrainerError(
+            f"only a job of the type finetune starts from another model, here {base}",
+            code="trainer.model_base",
+            hint="Ask for the type finetune, or leave model_base out.",
+        )
+    if base is not None and base.format != _FORMAT:
+        raise mismatch(f"{base.ref} is in the format {base.format}, not {_FORMAT}")
+
+
+def _base(job: TrainerJob) -> Base | None:
+    path = job.base_model()
+    if path is None:
+        return None
+    assigned = job.assignment.model_base
+    if isinstance(assigned, AssignedBase):
+        _say(f"starts from {assigned.ref}")
+    return read_base(path)
 
 
 def with_both_sides(dataset: EpisodeDataset, config: Config) -> EpisodeDataset:

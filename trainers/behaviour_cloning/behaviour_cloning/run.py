@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from behaviour_cloning import artifacts, checkpoint
+from behaviour_cloning.base import read_base, start_from
 from behaviour_cloning.checkpoint import Identity, Position
 from behaviour_cloning.errors import TrainerError
 from behaviour_cloning.evaluate import episode_losses, summarise, verdict
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from behaviour_cloning.base import Base
     from behaviour_cloning.config import Config
     from behaviour_cloning.network import Array, Network, NetworkFactory
     from continuon_cloud.dataset import Split
@@ -65,6 +67,7 @@ def train(
     factory: NetworkFactory = Mlp,
     network_name: str = DEFAULT_NETWORK,
     resume: bool = False,
+    base: Path | None = None,
     hooks: Hooks | None = None,
 ) -> Outcome:
     """Train on episodes and write the model and everything known about it.
@@ -79,12 +82,15 @@ def train(
         factory: Makes the network.
         network_name: Recorded with the model, and compared when a run is resumed.
         resume: Go on from the checkpoint in ``out``.
+        base: A model.npz whose weights and standardisation to start from. A resumed run has them
+            in its checkpoint, and only compares.
         hooks: What to tell meanwhile.
 
     Raises:
         TrainerError: The run cannot start or go on.
         DatasetError: An episode cannot be used.
     """
+    start = None if base is None else read_base(base)
     dataset = load_episodes(sources, **dataset_options(config))
     check_split(dataset)
     _prepare(out, resume=resume)
@@ -95,6 +101,7 @@ def train(
         factory=factory,
         network_name=network_name,
         resume=resume,
+        base=start,
         hooks=hooks,
     )
 
@@ -118,6 +125,7 @@ def train_dataset(
     factory: NetworkFactory = Mlp,
     network_name: str = DEFAULT_NETWORK,
     resume: bool = False,
+    base: Base | None = None,
     hooks: Hooks | None = None,
 ) -> Outcome:
     """Train on episodes that were loaded with `dataset_options`; otherwise as `train`.
@@ -131,6 +139,7 @@ def train_dataset(
         config=config,
         factory=factory,
         network_name=network_name,
+        base=base,
         hooks=hooks or Hooks(),
     )
     run.start(resume=resume)
@@ -194,6 +203,7 @@ class _Run:
         config: Config,
         factory: NetworkFactory,
         network_name: str,
+        base: Base | None,
         hooks: Hooks,
     ) -> None:
         self._hooks = hooks
@@ -201,8 +211,12 @@ class _Run:
         self._out = out
         self._config = config
         self._network_name = network_name
-        self._identity = Identity(config.digest(), dataset.digest, network_name)
+        self._base = base
+        self._units = base.units if base else None
+        sha256 = self._units.sha256 if self._units else None
+        self._identity = Identity(config.digest(), dataset.digest, network_name, sha256)
         self._observations, self._actions = _standardisers(dataset)
+        self._mean_action = self._actions.mean
         self._rng = np.random.default_rng(config.seed)
         self._network: Network = factory(
             dataset.observation_width, dataset.action_width, hidden=config.hidden, rng=self._rng
@@ -212,16 +226,27 @@ class _Run:
         self._metrics = hooks.metrics or MetricsFile(out / artifacts.METRICS)
 
     def start(self, *, resume: bool) -> None:
-        """Take the state of the last checkpoint, or begin."""
+        """Take the state of the last checkpoint, or begin, from the base if there is one.
+
+        Where a base is given and a checkpoint is there, the checkpoint is further on.
+        """
         if resume:
-            self._position = checkpoint.load(
+            self._position, self._units = checkpoint.load(
                 self._out,
                 identity=self._identity,
                 network=self._network,
                 optimiser=self._optimiser,
                 rng=self._rng,
             )
+        elif self._base is not None:
+            asked = {"network": self._network_name, "hidden": list(self._config.hidden)}
+            start_from(self._base, self._network, self._dataset, asked)
+        if self._units is not None:
+            self._observations, self._actions = self._units.observations, self._units.actions
         self._metrics.cut(self._position.metrics_bytes)
+        if self._base is not None and not resume:
+            row = {"step": 0, "epoch": 0, "batch_loss": None}
+            self._metrics.append({**row, "held_out": self._summary("held_out")})
 
     def loop(self) -> None:
         """Take the steps that are left."""
@@ -281,12 +306,18 @@ class _Run:
                 network=self._network,
                 optimiser=self._optimiser,
                 rng=self._rng,
+                units=self._units,
             )
             self._hooks.on_checkpoint(step, self._out / checkpoint.FILE)
 
     def _summary(self, split: Split) -> dict[str, Any]:
         losses = episode_losses(
-            self._dataset, split, self._network, self._observations, self._actions
+            self._dataset,
+            split,
+            self._network,
+            self._observations,
+            self._actions,
+            mean_action=self._mean_action,
         )
         return summarise(losses, self._config)
 
@@ -309,6 +340,7 @@ class _Run:
                 held_out=held_out,
                 verdict=found,
                 reason=reason,
+                base=self._units.sha256 if self._units else None,
             ),
         )
         return Outcome(self._out, result)

@@ -25,7 +25,7 @@ from continuon.identifiers import EPISODE_ID
 from continuon.paging import PAGE_TOKEN_INVALID, decode_cursor, encode_cursor
 from continuon.platform.faults import crash_point
 from continuon.platform.identity import CurrentUser, Now
-from continuon_training import creation, money, selection, service
+from continuon_training import bases, creation, money, selection, service
 from continuon_training.announcements import announce_finished, request_dispatch
 from continuon_training.api.visibility import IdOfJob, owned_job
 from continuon_training.budget import check_month
@@ -71,10 +71,12 @@ async def create_job(
         return _same(known, creation.request_digest(request))
     if request.callback_url is not None:
         await check_callback(request.callback_url, user.uid)
+    model_base = await bases.resolve(request.type, request.model_base, user.uid)
     record = creation.new_job(
         request,
         owner_id=user.uid,
         episode_ids=await _episodes(request, user.uid),
+        model_base=model_base,
         name=name,
         prices=money.price_table(settings().continuon_training_prices),
         redispatch_s=settings().continuon_redispatch_s,
@@ -214,6 +216,7 @@ async def retry_job(
     if record.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
         detail = f"The job is {record.status.value}; only a failed or cancelled one is retried."
         raise ProblemError(JOB_STATE, detail)
+    await bases.check(record)
     # The old job belongs to the key: one key may retry each of two jobs once.
     key = None if idempotency_key is None else f"retry\n{job_id}\n{idempotency_key}"
     found = await EpisodeReader().by_ids(record.config.episode_ids)

@@ -12,6 +12,7 @@ from continuon import limits
 from continuon.contracts.training import (
     ArtifactRequest,
     ArtifactResponse,
+    AssignedBase,
     AssignedCheckpoint,
     AssignedEpisode,
     AssignedEpisodePage,
@@ -38,11 +39,11 @@ from continuon.platform.faults import crash_point
 from continuon.platform.identity import Now
 from continuon.platform.objects import ObjectStore
 from continuon.platform.storage import url_signer
-from continuon_training import artifacts, callbacks, selection, service
+from continuon_training import artifacts, bases, callbacks, selection, service
 from continuon_training.announcements import announce_finished, request_dispatch
 from continuon_training.api.visibility import IdOfJob, LiveTrainer, Trainer, TrainerCall
 from continuon_training.episodes import EpisodeReader
-from continuon_training.errors import EPISODES_CHANGED
+from continuon_training.errors import EPISODES_CHANGED, JOB_SUPERSEDED
 from continuon_training.journal import Journal
 from continuon_training.records import EpisodeChoice, JobRecord
 from continuon_training.settings import settings
@@ -65,7 +66,7 @@ def _durations() -> service.Durations:
 
 @router.get("/jobs/{job_id}/assignment")
 async def get_assignment(job_id: IdOfJob, trainer: LiveTrainer, now: Now) -> Assignment:
-    """Get what this trainer is to do, and the checkpoint it goes on from."""
+    """Get what this trainer is to do, and the checkpoint or the model it starts from."""
     record = trainer.record
     assert record.job_id == job_id  # noqa: S101 - the dependency read this job
     return Assignment(
@@ -74,7 +75,7 @@ async def get_assignment(job_id: IdOfJob, trainer: LiveTrainer, now: Now) -> Ass
         type=record.type,
         robot_model=record.config.robot_model,
         hyperparams=record.config.hyperparams,
-        model_base=record.config.model_base,
+        model_base=await _base(job_id, trainer, now),
         model_id=record.config.model_id,
         episode_count=record.config.episode_count,
         episodes_digest=record.config.episodes_digest or "",
@@ -84,6 +85,35 @@ async def get_assignment(job_id: IdOfJob, trainer: LiveTrainer, now: Now) -> Ass
         sequence=record.sequence,
         checkpoint=await _checkpoint(record),
     )
+
+
+async def _base(job_id: str, trainer: TrainerCall, now: datetime) -> AssignedBase | str | None:
+    try:
+        version = await bases.check(trainer.record)
+    except ProblemError as problem:
+        # Deleted since the job started. Another attempt would meet the same.
+        await _fail(job_id, trainer, problem, now)
+        raise ProblemError(JOB_SUPERSEDED, f"The job failed: {problem.detail}") from problem
+    if version is None:
+        return trainer.record.config.model_base
+    return AssignedBase(
+        ref=version.ref,
+        # The generation keeps the URL on the bytes whose digest was compared.
+        url=await artifacts.read_url(version.storage_ref, generation=version.generation),
+        sha256=version.sha256,
+        size_bytes=version.size_bytes,
+        format=version.format,
+    )
+
+
+async def _fail(job_id: str, trainer: TrainerCall, why: ProblemError, now: datetime) -> None:
+    error = JobError(code=why.type.code, message=why.detail)
+
+    def decide(present: JobRecord) -> JobRecord:
+        over = present.status.is_final or not trainer.is_live(present)
+        return present if over else service.fail(present, error, now)
+
+    await _apply(job_id, trainer, decide)
 
 
 async def _checkpoint(record: JobRecord) -> AssignedCheckpoint | None:
