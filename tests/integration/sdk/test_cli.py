@@ -66,6 +66,15 @@ def account(
     return Command(capsys, "--home", str(tmp_path / "home"))
 
 
+_AT_A_TERMINAL = """
+import signal
+from continuon_cloud.cli import main
+# What runs in the background of a script inherits that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def login(command: Command, email: str, *more: str) -> tuple[int, Any]:
     return command.json("login", "--email", email, "--password-stdin", *more)
 
@@ -193,7 +202,7 @@ def test_interrupted_upload_says_so_and_goes_on_later(
     options = ["--url", stage.origin, "--home", str(stage.settings.home)]
     upload = ["episode", "upload", str(path), "--resumable", "--limit-rate", "4k"]
     process = subprocess.Popen(  # noqa: S603 - this very package
-        [sys.executable, "-c", "from continuon_cloud.cli import main; main()", *options, *upload],
+        [sys.executable, "-c", _AT_A_TERMINAL, *options, *upload],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
